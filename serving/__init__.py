@@ -1,0 +1,1 @@
+"""Answer requests: HTTP, the command line, stored histories. Stands on `recsys` and `index`."""
