@@ -1,15 +1,26 @@
 """The things that can be recommended, numbered once for every room of the house.
 
-Row number = item_idx = index id; row 0 is padding. N items fill rows 1..N.
+Row number = item_idx = index id; row 0 is padding. N items fill rows 1..N. V: width of a ready-made vector.
+R rows of the table, good and bad.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
+from recsys.checks import CheckReport, Rule, apply_rules
 from recsys.errors import InputError
+from recsys.tables import Source, Table, names, numbers, read_table
+
+COLUMNS = ("item_id", "title", "description", "categories", "vector")
+CATEGORY_SEPARATOR = "|"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +56,7 @@ class Catalogue:
         idx_of = {item_id: idx for idx, item_id in enumerate(self.item_ids) if idx}
         object.__setattr__(self, "_idx_of", idx_of)
         if len(idx_of) != rows - 1:
-            repeated = sorted({i for i in self.item_ids if list(self.item_ids).count(i) > 1})[:3]
+            repeated = [item_id for item_id, count in Counter(self.item_ids).items() if count > 1][:3]
             raise InputError(f"items: item_id {repeated} stands more than once. Keep one row per item.")
 
     def __len__(self) -> int:
@@ -63,3 +74,164 @@ class Catalogue:
         for title, categories, description in zip(self.titles, self.categories, self.descriptions, strict=True):
             lines.append(". ".join(part for part in (title, ", ".join(categories), description) if part))
         return lines
+
+    def to_frame(self) -> pl.DataFrame:
+        """(N + 1,) the catalogue as a table, padding row first, so that row number = item_idx."""
+        text = {"item_id": self.item_ids, "title": self.titles, "description": self.descriptions}
+        columns = [pl.Series(name, list(cells), dtype=pl.String) for name, cells in text.items()]
+        columns.append(pl.Series("categories", [list(c) for c in self.categories], dtype=pl.List(pl.String)))
+        columns += [pl.Series(NUMBER_PREFIX + name, values, dtype=pl.Float32) for name, values in self.numbers.items()]
+        if self.vectors is not None:
+            columns.append(pl.Series("vector", self.vectors, dtype=pl.Array(pl.Float32, self.vectors.shape[1])))
+        return pl.DataFrame(columns)
+
+    def save(self, path: Path) -> None:
+        """Write the catalogue as Parquet; :func:`load_catalogue` gives back the same, bit for bit."""
+        self.to_frame().write_parquet(path)
+
+
+NUMBER_PREFIX = "number:"
+"""Keeps a number that is called title, or vector, apart from the column of that name."""
+
+
+def load_catalogue(path: Path) -> Catalogue:
+    """The catalogue that :meth:`Catalogue.save` wrote."""
+    frame = pl.read_parquet(path)
+    named = [name for name in frame.columns if name.startswith(NUMBER_PREFIX)]
+    return Catalogue(
+        item_ids=frame["item_id"].to_list(),
+        titles=frame["title"].to_list(),
+        descriptions=frame["description"].to_list(),
+        categories=[tuple(categories) for categories in frame["categories"]],
+        numbers={name.removeprefix(NUMBER_PREFIX): frame[name].to_numpy() for name in named},
+        vectors=frame["vector"].to_numpy() if "vector" in frame.columns else None,
+    )
+
+
+def read_catalogue(
+    source: Source,
+    *,
+    columns: Mapping[str, str] | None = None,
+    strict: bool = False,
+    quarantine: Path | None = None,
+) -> tuple[Catalogue, CheckReport]:
+    """Read, check and number an items table.
+
+    It needs item_id; title, description, categories (a list, or text split at ``|``), vector (a list of numbers) and
+    every numeric or boolean column are taken where they are. Of rows that share an item_id the first counts.
+
+    Args:
+        source: A path or a frame.
+        columns: Our name → the table's name, where they differ.
+        strict: Refuse a table with any bad row.
+        quarantine: Where the bad rows go (.parquet or .csv), if there are any.
+
+    Returns:
+        The catalogue, items in the table's order, and what was found.
+
+    Raises:
+        InputError: The table cannot be read, lacks item_id, or no row is left.
+
+    Example:
+        >>> films = pl.DataFrame({"item_id": [1, 2], "title": ["Heat", "Ran"], "categories": ["Crime|Drama", "War"]})
+        >>> catalogue, report = read_catalogue(films)
+        >>> catalogue.texts(), report.ok
+        (['', 'Heat. Crime, Drama', 'Ran. War'], True)
+    """
+    table = read_table(source, columns=columns, text=COLUMNS)
+    item_ids = names(table.cells("item_id"))
+    numeric = _numeric_columns(table)
+    vectors = _lists_of_numbers(table) if table.has("vector") else None
+    theirs = table.theirs("item_id")
+    rules = [
+        Rule(theirs, "missing", item_ids.is_null()),
+        *_number_rules(table, numeric),
+        *(_vector_rules(table.theirs("vector"), vectors) if vectors is not None else ()),
+    ]
+    rules.append(Rule(theirs, "duplicate of an earlier row", _repeated(item_ids, rules)))
+    unused = tuple(f"{name} (text)" for name in table.unused([*COLUMNS, *numeric]))
+    kept, report = apply_rules(table, rules, unused_columns=unused, strict=strict, quarantine=quarantine)
+    keep = pl.Series(kept)
+    catalogue = Catalogue(
+        item_ids=["", *item_ids.filter(keep)],
+        titles=["", *_text(table, "title").filter(keep)],
+        descriptions=["", *_text(table, "description").filter(keep)],
+        categories=[(), *_categories(table, keep)],
+        numbers={ours: _padded(numbers(table.cells(ours)).filter(keep)) for ours in numeric},
+        vectors=None if vectors is None else _matrix(vectors.filter(keep)),
+    )
+    return catalogue, report
+
+
+def _numeric_columns(table: Table) -> list[str]:
+    """Our names of the columns that hold numbers or truth values."""
+    ours_of = {theirs: ours for ours, theirs in table.columns.items()}
+    numeric = [column.name for column in table.frame if column.dtype.is_numeric() or column.dtype == pl.Boolean]
+    return [ours for theirs in numeric if (ours := ours_of.get(theirs, theirs)) not in COLUMNS]
+
+
+def _number_rules(table: Table, numeric: Sequence[str]) -> list[Rule]:
+    columns = [numbers(table.cells(ours)).cast(pl.Float32) for ours in numeric]
+    return [Rule(column.name, "not finite", column.is_infinite()) for column in columns]
+
+
+def _lists_of_numbers(table: Table) -> pl.Series:
+    """(R,) the vectors as lists of Float32."""
+    column = table.column("vector")
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    if not (isinstance(column.dtype, pl.List) and column.dtype.inner.is_numeric()):
+        raise InputError(
+            f"{table.place}: column {column.name} holds {column.dtype}. "
+            "Give a list of numbers in each row, which takes a .parquet or .jsonl file."
+        )
+    return column.cast(pl.List(pl.Float32))
+
+
+def _vector_rules(theirs: str, vectors: pl.Series) -> list[Rule]:
+    width = vectors.list.len()
+    usual = width.drop_nulls().mode().sort()
+    finite = vectors.list.eval(pl.element().is_finite()).list.all()
+    return [
+        Rule(theirs, f"not {usual[0] if len(usual) else 0} numbers wide", width != (usual[0] if len(usual) else 0)),
+        Rule(theirs, "not finite", ~finite),
+    ]
+
+
+def _repeated(item_ids: pl.Series, rules: Sequence[Rule]) -> pl.Series:
+    """(R,) rows whose item_id an earlier good row has."""
+    bad = pl.Series(np.logical_or.reduce([rule.broken.fill_null(False).to_numpy() for rule in rules]))
+    first = pl.DataFrame({"item_id": item_ids, "bad": bad}).select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    return ~first & ~bad
+
+
+def _text(table: Table, ours: str) -> pl.Series:
+    if not table.has(ours):
+        return pl.repeat("", len(table.frame), eager=True)
+    return table.cells(ours).cast(pl.String).fill_null("")
+
+
+def _categories(table: Table, keep: pl.Series) -> list[tuple[str, ...]]:
+    if not table.has("categories"):
+        return [()] * int(keep.sum())
+    column = table.column("categories").filter(keep)
+    if not column.dtype.is_nested():
+        column = column.cast(pl.String).str.split(CATEGORY_SEPARATOR)
+    stripped = column.cast(pl.List(pl.String)).list.eval(pl.element().str.strip_chars())
+    return [tuple(dict.fromkeys(name for name in cell or () if name)) for cell in stripped.to_list()]
+
+
+def _padded(column: pl.Series) -> npt.NDArray[np.float32]:
+    """(N + 1,) with NaN for the padding row and every unknown value."""
+    return np.concatenate([[np.nan], column.to_numpy()]).astype(np.float32)
+
+
+def _matrix(vectors: pl.Series) -> npt.NDArray[np.float32]:
+    """(N + 1, V) with zeros for the padding row and every unknown vector."""
+    known = vectors.is_not_null().to_numpy()
+    filled = vectors.drop_nulls()
+    width = int(filled.list.len()[0]) if len(filled) else 0
+    matrix = np.zeros((len(vectors) + 1, width), dtype=np.float32)
+    if len(filled):
+        matrix[1:][known] = filled.explode().to_numpy().reshape(-1, width)
+    return matrix
