@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.checks import CheckReport, Rule, apply_rules
+from recsys.checks import CheckReport, Rule, repeated, set_aside
 from recsys.errors import InputError
-from recsys.tables import Source, Table, names, numbers, read_table
+from recsys.tables import Source, Table, blank, names, numbers, read_table
 
 COLUMNS = ("item_id", "title", "description", "categories", "vector")
 CATEGORY_SEPARATOR = "|"
+NUMBER_PREFIX = "number:"
+"""In a saved catalogue; keeps a number that is called title apart from the titles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +56,9 @@ class Catalogue:
                 object.__setattr__(self, name, [""] * rows)
         if not self.categories:
             object.__setattr__(self, "categories", [()] * rows)
-        idx_of = {item_id: idx for idx, item_id in enumerate(self.item_ids) if idx}
-        object.__setattr__(self, "_idx_of", idx_of)
-        if len(idx_of) != rows - 1:
-            repeated = [item_id for item_id, count in Counter(self.item_ids).items() if count > 1][:3]
-            raise InputError(f"items: item_id {repeated} stands more than once. Keep one row per item.")
+        if len(self._idx_of) != rows - 1:
+            repeated_ids = [item_id for item_id, count in Counter(self.item_ids).items() if count > 1][:3]
+            raise InputError(f"items: item_id {repeated_ids} stands more than once. Keep one row per item.")
 
     def __len__(self) -> int:
         """N, without the padding row."""
@@ -65,8 +66,11 @@ class Catalogue:
 
     def index_of(self, item_id: str) -> int:
         """The item_idx of an item_id, or 0 when the catalogue does not hold it."""
-        idx_of: dict[str, int] = self._idx_of  # type: ignore[attr-defined]
-        return idx_of.get(item_id, 0)
+        return self._idx_of.get(item_id, 0)
+
+    @cached_property
+    def _idx_of(self) -> dict[str, int]:
+        return {item_id: idx for idx, item_id in enumerate(self.item_ids) if idx}
 
     def texts(self) -> list[str]:
         """(N + 1,) what the sentence encoder reads: title, categories and description in one line."""
@@ -79,7 +83,7 @@ class Catalogue:
         """(N + 1,) the catalogue as a table, padding row first, so that row number = item_idx."""
         text = {"item_id": self.item_ids, "title": self.titles, "description": self.descriptions}
         columns = [pl.Series(name, list(cells), dtype=pl.String) for name, cells in text.items()]
-        columns.append(pl.Series("categories", [list(c) for c in self.categories], dtype=pl.List(pl.String)))
+        columns.append(pl.Series("categories", list(map(list, self.categories)), dtype=pl.List(pl.String)))
         columns += [pl.Series(NUMBER_PREFIX + name, values, dtype=pl.Float32) for name, values in self.numbers.items()]
         if self.vectors is not None:
             columns.append(pl.Series("vector", self.vectors, dtype=pl.Array(pl.Float32, self.vectors.shape[1])))
@@ -90,20 +94,16 @@ class Catalogue:
         self.to_frame().write_parquet(path)
 
 
-NUMBER_PREFIX = "number:"
-"""Keeps a number that is called title, or vector, apart from the column of that name."""
-
-
 def load_catalogue(path: Path) -> Catalogue:
     """The catalogue that :meth:`Catalogue.save` wrote."""
     frame = pl.read_parquet(path)
-    named = [name for name in frame.columns if name.startswith(NUMBER_PREFIX)]
+    numeric = [name for name in frame.columns if name.startswith(NUMBER_PREFIX)]
     return Catalogue(
         item_ids=frame["item_id"].to_list(),
         titles=frame["title"].to_list(),
         descriptions=frame["description"].to_list(),
-        categories=[tuple(categories) for categories in frame["categories"]],
-        numbers={name.removeprefix(NUMBER_PREFIX): frame[name].to_numpy() for name in named},
+        categories=[tuple(categories) for categories in frame["categories"].to_list()],
+        numbers={name.removeprefix(NUMBER_PREFIX): frame[name].to_numpy() for name in numeric},
         vectors=frame["vector"].to_numpy() if "vector" in frame.columns else None,
     )
 
@@ -122,7 +122,7 @@ def read_catalogue(
 
     Args:
         source: A path or a frame.
-        columns: Our name → the table's name, where they differ.
+        columns: Our name → the table's name, where they differ; an empty name leaves a column unread.
         strict: Refuse a table with any bad row.
         quarantine: Where the bad rows go (.parquet or .csv), if there are any.
 
@@ -140,25 +140,27 @@ def read_catalogue(
     """
     table = read_table(source, columns=columns, text=COLUMNS)
     item_ids = names(table.cells("item_id"))
-    numeric = _numeric_columns(table)
-    vectors = _lists_of_numbers(table) if table.has("vector") else None
-    theirs = table.theirs("item_id")
+    values = {ours: numbers(table.cells(ours)).cast(pl.Float32) for ours in _numeric_columns(table)}
+    vectors = _lists_of_floats(table) if table.has("vector") else None
+    theirs = [table.theirs("item_id")]
     rules = [
         Rule(theirs, "missing", item_ids.is_null()),
-        *_number_rules(table, numeric),
-        *(_vector_rules(table.theirs("vector"), vectors) if vectors is not None else ()),
+        *(
+            Rule([table.theirs(ours)], "infinite, or too large", column.is_infinite())
+            for ours, column in values.items()
+        ),
+        *(_vector_rules([table.theirs("vector")], vectors) if vectors is not None else ()),
     ]
-    rules.append(Rule(theirs, "duplicate of an earlier row", _repeated(item_ids, rules)))
-    unused = tuple(f"{name} (text)" for name in table.unused([*COLUMNS, *numeric]))
-    kept, report = apply_rules(table, rules, unused_columns=unused, strict=strict, quarantine=quarantine)
-    keep = pl.Series(kept)
+    rules.append(Rule(theirs, "duplicate of an earlier row", repeated(item_ids.to_frame(), rules)))
+    unread = {name: _why_unread(table.frame[name]) for name in table.unread([*COLUMNS, *values])}
+    good, report = set_aside(table, rules, unread_columns=unread, strict=strict, quarantine=quarantine)
     catalogue = Catalogue(
-        item_ids=["", *item_ids.filter(keep)],
-        titles=["", *_text(table, "title").filter(keep)],
-        descriptions=["", *_text(table, "description").filter(keep)],
-        categories=[(), *_categories(table, keep)],
-        numbers={ours: _padded(numbers(table.cells(ours)).filter(keep)) for ours in numeric},
-        vectors=None if vectors is None else _matrix(vectors.filter(keep)),
+        item_ids=["", *item_ids.filter(good)],
+        titles=["", *_texts(table, "title").filter(good)],
+        descriptions=["", *_texts(table, "description").filter(good)],
+        categories=[(), *_categories(table, good)],
+        numbers={ours: _padded(column.filter(good)) for ours, column in values.items()},
+        vectors=None if vectors is None else _matrix(vectors.filter(good)),
     )
     return catalogue, report
 
@@ -170,55 +172,64 @@ def _numeric_columns(table: Table) -> list[str]:
     return [ours for theirs in numeric if (ours := ours_of.get(theirs, theirs)) not in COLUMNS]
 
 
-def _number_rules(table: Table, numeric: Sequence[str]) -> list[Rule]:
-    columns = [numbers(table.cells(ours)).cast(pl.Float32) for ours in numeric]
-    return [Rule(column.name, "not finite", column.is_infinite()) for column in columns]
+def _why_unread(column: pl.Series) -> str:
+    """What an unread column holds; a single odd cell is what makes a whole column of numbers text."""
+    if column.dtype != pl.String:
+        return str(column.dtype)
+    odd = (numbers(column).is_null() & ~blank(column)).arg_true()
+    filled = len(column) - int(blank(column).sum())
+    if len(odd) * 2 < filled:
+        return f"text, since row {odd[0]} holds {column[int(odd[0])]}"
+    return "text"
 
 
-def _lists_of_numbers(table: Table) -> pl.Series:
-    """(R,) the vectors as lists of Float32."""
+def _lists_of_floats(table: Table) -> pl.Series:
+    """(R,) the vectors as lists of Float32, null where there is none."""
     column = table.column("vector")
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if not (isinstance(column.dtype, pl.List) and column.dtype.inner.is_numeric()):
         raise InputError(
             f"{table.place}: column {column.name} holds {column.dtype}. "
-            "Give a list of numbers in each row, which takes a .parquet or .jsonl file."
+            "Give a list of numbers in each row, for which a file must be .parquet or .jsonl."
         )
     return column.cast(pl.List(pl.Float32))
 
 
-def _vector_rules(theirs: str, vectors: pl.Series) -> list[Rule]:
+def _vector_rules(theirs: Sequence[str], vectors: pl.Series) -> list[Rule]:
+    finite = vectors.list.eval(pl.element().is_finite().fill_null(False)).list.all()
     width = vectors.list.len()
-    usual = width.drop_nulls().mode().sort()
-    finite = vectors.list.eval(pl.element().is_finite()).list.all()
-    return [
-        Rule(theirs, f"not {usual[0] if len(usual) else 0} numbers wide", width != (usual[0] if len(usual) else 0)),
-        Rule(theirs, "not finite", ~finite),
-    ]
+    usual = _usual_width(vectors)
+    return [Rule(theirs, f"not {usual} numbers", width != usual), Rule(theirs, "not all finite", ~finite)]
 
 
-def _repeated(item_ids: pl.Series, rules: Sequence[Rule]) -> pl.Series:
-    """(R,) rows whose item_id an earlier good row has."""
-    bad = pl.Series(np.logical_or.reduce([rule.broken.fill_null(False).to_numpy() for rule in rules]))
-    first = pl.DataFrame({"item_id": item_ids, "bad": bad}).select(pl.struct(pl.all()).is_first_distinct()).to_series()
-    return ~first & ~bad
+def _usual_width(vectors: pl.Series) -> int:
+    """The width most vectors have; the larger of two that are equally common."""
+    widths = vectors.list.len().drop_nulls().mode()
+    return int(widths.to_numpy().max(initial=0))
 
 
-def _text(table: Table, ours: str) -> pl.Series:
+def _texts(table: Table, ours: str) -> pl.Series:
+    """(R,) a text column, empty where there is none."""
     if not table.has(ours):
         return pl.repeat("", len(table.frame), eager=True)
     return table.cells(ours).cast(pl.String).fill_null("")
 
 
-def _categories(table: Table, keep: pl.Series) -> list[tuple[str, ...]]:
+def _categories(table: Table, good: pl.Series) -> list[tuple[str, ...]]:
+    """(N,) the categories of the good rows, without blanks and repeats."""
     if not table.has("categories"):
-        return [()] * int(keep.sum())
-    column = table.column("categories").filter(keep)
+        return [()] * int(good.sum())
+    column = table.column("categories").filter(good)
     if not column.dtype.is_nested():
         column = column.cast(pl.String).str.split(CATEGORY_SEPARATOR)
+    if not (isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested()):
+        raise InputError(
+            f"{table.place}: column {column.name} holds {column.dtype}. "
+            f"Give a list of texts in each row, or one text with {CATEGORY_SEPARATOR} between the categories."
+        )
     stripped = column.cast(pl.List(pl.String)).list.eval(pl.element().str.strip_chars())
-    return [tuple(dict.fromkeys(name for name in cell or () if name)) for cell in stripped.to_list()]
+    return [tuple(dict.fromkeys(filter(None, cell or ()))) for cell in stripped.to_list()]
 
 
 def _padded(column: pl.Series) -> npt.NDArray[np.float32]:
@@ -226,12 +237,11 @@ def _padded(column: pl.Series) -> npt.NDArray[np.float32]:
     return np.concatenate([[np.nan], column.to_numpy()]).astype(np.float32)
 
 
-def _matrix(vectors: pl.Series) -> npt.NDArray[np.float32]:
-    """(N + 1, V) with zeros for the padding row and every unknown vector."""
-    known = vectors.is_not_null().to_numpy()
-    filled = vectors.drop_nulls()
-    width = int(filled.list.len()[0]) if len(filled) else 0
+def _matrix(vectors: pl.Series) -> npt.NDArray[np.float32] | None:
+    """(N + 1, V) with zeros for the padding row and every unknown vector; None where none is known."""
+    known, width = vectors.drop_nulls(), _usual_width(vectors)
+    if not width:
+        return None
     matrix = np.zeros((len(vectors) + 1, width), dtype=np.float32)
-    if len(filled):
-        matrix[1:][known] = filled.explode().to_numpy().reshape(-1, width)
+    matrix[1:][vectors.is_not_null().to_numpy()] = known.explode().to_numpy().reshape(-1, width)
     return matrix

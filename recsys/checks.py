@@ -6,7 +6,7 @@ R rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,33 +25,45 @@ EXAMPLES_SHOWN = 3
 class Rule:
     """One way in which rows can be bad."""
 
-    column: str
-    """The owner's name of the column at fault."""
+    columns: Sequence[str]
+    """The owner's names of the columns at fault."""
     problem: str
     """What is wrong, as a person would say it."""
     broken: pl.Series
     """(R,) true for the rows at fault; null counts as fine."""
 
+    @property
+    def column(self) -> str:
+        """The columns at fault, in one text."""
+        return ", ".join(self.columns)
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem of one column."""
+    """One problem of one column, or of several together."""
 
     column: str
     problem: str
     count: int
     """How many rows were set aside for it."""
     examples: tuple[tuple[int, str], ...]
-    """The first rows at fault: row number from 0, and the value that stands there."""
+    """The first rows at fault: row number from 0, and what stands there."""
 
     def __str__(self) -> str:
-        shown = ", ".join(f"row {row}: {value}" for row, value in self.examples)
+        shown = "; ".join(f"row {row}: {value}" for row, value in self.examples)
         return f"{self.column}: {self.problem} in {self.count:,} row{'s' * (self.count != 1)} ({shown})"
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What the door found in one table. Rows count from 0, the header not counted."""
+    """What the door found in one table. Rows count from 0, the header not counted.
+
+    Example:
+        >>> late = Finding("occurred_at", "in the future", 1, ((17, "2099-01-01"),))
+        >>> print(CheckReport("visits.csv", rows_read=90, rows_kept=89, findings=(late,)))
+        visits.csv: 89 of 90 rows kept
+          occurred_at: in the future in 1 row (row 17: 2099-01-01)
+    """
 
     place: str
     """The table, as messages call it."""
@@ -59,8 +71,8 @@ class CheckReport:
     rows_kept: int
     findings: tuple[Finding, ...] = ()
     """Their counts add up to the rows read and not kept."""
-    unused_columns: tuple[str, ...] = field(default=())
-    """Columns that nothing reads, and why."""
+    unread_columns: Mapping[str, str] = field(default_factory=dict)
+    """Columns that nothing reads → why, where there is more to say."""
 
     @property
     def ok(self) -> bool:
@@ -71,8 +83,9 @@ class CheckReport:
         """The report for people, one line each."""
         lines = [f"{self.place}: {self.rows_kept:,} of {self.rows_read:,} rows kept"]
         lines += [f"  {finding}" for finding in self.findings]
-        if self.unused_columns:
-            lines.append(f"  not used: {', '.join(self.unused_columns)}")
+        if self.unread_columns:
+            told = (f"{name} ({why})" if why else name for name, why in self.unread_columns.items())
+            lines.append(f"  not read: {', '.join(told)}")
         return lines
 
     def __str__(self) -> str:
@@ -93,54 +106,62 @@ class CheckReport:
                 }
                 for finding in self.findings
             ],
-            "unused_columns": list(self.unused_columns),
+            "unread_columns": dict(self.unread_columns),
         }
 
 
-def apply_rules(
+def set_aside(
     table: Table,
     rules: Sequence[Rule],
     *,
-    unused_columns: tuple[str, ...],
+    unread_columns: Mapping[str, str],
     strict: bool,
     quarantine: Path | None,
-) -> tuple[npt.NDArray[np.bool_], CheckReport]:
-    """Set the bad rows aside.
+) -> tuple[pl.Series, CheckReport]:
+    """Part the good rows from the bad.
 
     Args:
         table: The table as its owner wrote it.
         rules: In the order in which they name a row.
-        unused_columns: For the report.
+        unread_columns: For the report.
         strict: Refuse a table with any bad row.
-        quarantine: Where the bad rows go (.parquet or .csv), with their row, column and problem; written only if there
-            are any.
+        quarantine: Where the bad rows go (.parquet or .csv), after their row number, column and problem; written only
+            if there are any.
 
     Returns:
         (R,) true for the rows to keep, and the report.
 
     Raises:
-        InputError: No row is left, or one is bad and ``strict`` is set.
+        InputError: No row is left, one is bad and ``strict`` is set, or the quarantine file cannot be written there.
     """
-    verdict = first_broken(rules, rows=len(table.frame))  # (R,)
+    if quarantine:
+        _check_quarantine(quarantine, table)
+    verdict = _first_broken(rules, rows=len(table.frame))  # (R,)
     findings = [_finding(table, rule, np.flatnonzero(verdict == number)) for number, rule in enumerate(rules)]
-    kept: npt.NDArray[np.bool_] = verdict < 0
+    kept = verdict < 0
     report = CheckReport(
         place=table.place,
         rows_read=len(verdict),
         rows_kept=int(kept.sum()),
         findings=tuple(finding for finding in findings if finding.count),
-        unused_columns=unused_columns,
+        unread_columns=unread_columns,
     )
     if quarantine and not report.ok:
-        write_quarantine(table, rules, verdict, quarantine)
+        _write_quarantine(table, rules, verdict, quarantine)
     if strict and not report.ok:
         raise InputError(f"{report}\nMend these rows, or leave out --strict to set them aside.")
     if not report.rows_kept:
-        raise InputError(f"{report}\nNo row is left. Mend the table, or its column map.")
-    return kept, report
+        raise InputError(f"{report}\nNo row is left. Mend the table, or the column map.")
+    return pl.Series(kept), report
 
 
-def first_broken(rules: Sequence[Rule], *, rows: int) -> npt.NDArray[np.int16]:
+def repeated(keys: pl.DataFrame, rules: Sequence[Rule]) -> pl.Series:
+    """(R,) rows whose keys a good row has further up; a row that breaks a rule neither repeats nor is repeated."""
+    bad = pl.Series("bad", _first_broken(rules, rows=len(keys)) >= 0)
+    return keys.with_columns(bad).select(~pl.struct(pl.all()).is_first_distinct()).to_series() & ~bad
+
+
+def _first_broken(rules: Sequence[Rule], *, rows: int) -> npt.NDArray[np.int16]:
     """(R,) the number of the first rule each row breaks, -1 where it breaks none."""
     verdict = np.full(rows, -1, dtype=np.int16)
     for number in reversed(range(len(rules))):
@@ -148,16 +169,25 @@ def first_broken(rules: Sequence[Rule], *, rows: int) -> npt.NDArray[np.int16]:
     return verdict
 
 
-def write_quarantine(table: Table, rules: Sequence[Rule], verdict: npt.NDArray[np.int16], path: Path) -> None:
-    """Write the bad rows as their owner wrote them, after their row number, column and problem.
+def _finding(table: Table, rule: Rule, rows: npt.NDArray[np.intp]) -> Finding:
+    shown = rows[:EXAMPLES_SHOWN]
+    values = (", ".join(map(_shown, cells)) for cells in table.frame[shown].select(rule.columns).iter_rows())
+    return Finding(rule.column, rule.problem, count=len(rows), examples=tuple(zip(shown.tolist(), values, strict=True)))
 
-    Raises:
-        InputError: The path is the table's own, or has another ending than .parquet or .csv.
-    """
+
+def _shown(cell: object) -> str:
+    text = "nothing" if cell is None else str(cell) if str(cell).strip() else repr(cell)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _check_quarantine(path: Path, table: Table) -> None:
     if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"--quarantine {path}: expected a .parquet or .csv file.")
-    if Path(table.place).exists() and path.resolve() == Path(table.place).resolve():
-        raise InputError(f"--quarantine {path} is the table itself. Choose another file.")
+        raise InputError(f"{path}: bad rows are not written there. Give a file that ends in .parquet or .csv.")
+    if path.resolve() == Path(table.place).resolve():
+        raise InputError(f"{path}: bad rows would overwrite the table itself. Give another file.")
+
+
+def _write_quarantine(table: Table, rules: Sequence[Rule], verdict: npt.NDArray[np.int16], path: Path) -> None:
     bad = np.flatnonzero(verdict >= 0)
     reasons = pl.DataFrame(
         {
@@ -167,21 +197,12 @@ def write_quarantine(table: Table, rules: Sequence[Rule], verdict: npt.NDArray[n
         }
     )
     theirs = table.frame[bad].rename(lambda name: f"{name}_" if name in reasons.columns else name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = pl.concat([reasons, theirs], how="horizontal")
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         aside.write_parquet(path)
-    else:
+    else:  # CSV has no lists
         aside.with_columns(_as_text(column) for column in aside if column.dtype.is_nested()).write_csv(path)
-
-
-def _finding(table: Table, rule: Rule, rows: npt.NDArray[np.intp]) -> Finding:
-    shown = rows[:EXAMPLES_SHOWN]
-    cells = table.frame[rule.column].gather(shown)
-    examples = tuple(
-        (int(row), "nothing" if cell is None else str(cell)) for row, cell in zip(shown, cells, strict=True)
-    )
-    return Finding(column=rule.column, problem=rule.problem, count=len(rows), examples=examples)
 
 
 def _as_text(column: pl.Series) -> pl.Series:

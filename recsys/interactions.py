@@ -15,13 +15,14 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys.catalogue import Catalogue
-from recsys.checks import CheckReport, Rule, apply_rules
+from recsys.checks import CheckReport, Rule, repeated, set_aside
 from recsys.errors import InputError
-from recsys.instants import UNIT_NAMES, TimeUnit, finer_unit, unix_seconds, year_of
-from recsys.tables import Source, Table, names, numbers, read_table
+from recsys.instants import UNIT_NAMES, TimeUnit, finer_units, look_like_dates, unix_seconds, year_of
+from recsys.tables import Source, Table, blank, names, numbers, read_table
 
 COLUMNS = ("user_id", "item_id", "occurred_at", "position", "event", "value", "lat", "lon")
 DAY_S = 86_400
+MAX_EVENT_TYPES = np.iinfo(np.int16).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,7 @@ def read_interactions(
     columns: Mapping[str, str] | None = None,
     time_unit: TimeUnit = "s",
     now: int | None = None,
+    keep_duplicates: bool = False,
     strict: bool = False,
     quarantine: Path | None = None,
 ) -> tuple[Interactions, Catalogue, CheckReport]:
@@ -91,9 +93,11 @@ def read_interactions(
     Args:
         source: A path or a frame.
         catalogue: The items; an interaction with any other is a bad row. Without one, every item seen is an item.
-        columns: Our name → the table's name, where they differ.
+        columns: Our name → the table's name, where they differ; an empty name leaves a column unread.
         time_unit: What one step of a numeric occurred_at is.
-        now: Unix seconds; an event more than a day later is a bad row.
+        now: Unix seconds, by default the clock's; an event more than a day later is a bad row.
+        keep_duplicates: Take rows with the same user, item, instant, event and value as so many interactions, which
+            they can be where the clock is coarse, rather than as one row written twice.
         strict: Refuse a table with any bad row.
         quarantine: Where the bad rows go (.parquet or .csv), if there are any.
 
@@ -114,27 +118,32 @@ def read_interactions(
     """
     table = read_table(source, columns=_known(columns or {}), text=COLUMNS)
     parsed = _parse(table, time_unit)
-    unknown_item = _unknown(parsed["item_id"], catalogue)
     rules = [
-        _missing(table, "user_id", parsed),
-        _missing(table, "item_id", parsed),
+        Rule([table.theirs("user_id")], "missing", parsed["user_id"].is_null()),
+        Rule([table.theirs("item_id")], "missing", parsed["item_id"].is_null()),
         *_order_rules(table, parsed, time_unit, now=int(time.time()) if now is None else now),
-        Rule(table.theirs("item_id"), "unknown item", unknown_item),
+        *_item_rules(table, parsed, catalogue),
         *_number_rules(table, parsed),
+        *_place_rules(table, parsed),
     ]
-    rules.append(Rule(table.theirs("user_id"), "duplicate of an earlier row", _repeated(parsed, rules)))
-    unused = table.unused(COLUMNS) + _position_beside_a_clock(table)
-    kept, report = apply_rules(table, rules, unused_columns=unused, strict=strict, quarantine=quarantine)
-    good = parsed.filter(pl.Series(kept))
+    if not keep_duplicates:
+        keys = [ours for ours in parsed.columns if ours not in ("file_row", "lat", "lon")]
+        theirs = [table.theirs(ours) for ours in keys]
+        rules.append(Rule(theirs, "duplicate of an earlier row", repeated(parsed.select(keys), rules)))
+    unread = dict.fromkeys(table.unread(parsed.columns), "")
+    if "occurred_at" in parsed.columns and table.has("position"):
+        unread[table.theirs("position")] = f"{table.theirs('occurred_at')} gives the order"
+    good, report = set_aside(table, rules, unread_columns=unread, strict=strict, quarantine=quarantine)
+    kept = parsed.filter(good)
     if catalogue is None:
-        catalogue = Catalogue(item_ids=["", *good["item_id"].unique(maintain_order=True)])
-    return _sorted_interactions(good, catalogue), catalogue, report
+        catalogue = Catalogue(item_ids=["", *kept["item_id"].unique(maintain_order=True)])
+    return _sort(kept, catalogue), catalogue, report
 
 
 def _known(columns: Mapping[str, str]) -> Mapping[str, str]:
-    for ours in columns:
+    for ours, theirs in columns.items():
         if ours not in COLUMNS:
-            raise InputError(f"--column {ours}=…: interactions have no {ours}. They have {', '.join(COLUMNS)}.")
+            raise InputError(f"{ours}={theirs}: interactions have no {ours}. They have {', '.join(COLUMNS)}.")
     return columns
 
 
@@ -148,7 +157,7 @@ def _parse(table: Table, time_unit: TimeUnit) -> pl.DataFrame:
     else:
         raise InputError(
             f"{table.place}: there is neither occurred_at nor position. Found: {', '.join(table.frame.columns)}.\n"
-            "Name the time with --column occurred_at=THAT_NAME, or add a position column that counts each user's rows."
+            "Add occurred_at=THAT_NAME to the column map, or a column position that counts each user's rows."
         )
     if table.has("event"):
         parsed["event"] = names(table.cells("event")).fill_null("")
@@ -156,99 +165,120 @@ def _parse(table: Table, time_unit: TimeUnit) -> pl.DataFrame:
     return pl.DataFrame(parsed).with_row_index("file_row")
 
 
-def _missing(table: Table, ours: str, parsed: pl.DataFrame) -> Rule:
-    return Rule(table.theirs(ours), "missing", parsed[ours].is_null())
-
-
 def _order_rules(table: Table, parsed: pl.DataFrame, time_unit: TimeUnit, *, now: int) -> list[Rule]:
     """What can be wrong with the column that orders the rows."""
-    ours = "occurred_at" if "occurred_at" in parsed.columns else "position"
-    theirs, cells, order = table.theirs(ours), table.cells(ours), parsed[ours]
-    rules = [Rule(theirs, "missing", names(cells).is_null())]
-    if ours == "position":
-        return [*rules, Rule(theirs, "not a number", ~order.is_finite().fill_null(False))]
-    rules.append(Rule(theirs, "not a time", order.is_null()))
-    for unit, mask in finer_unit(order, unit=time_unit).items():
-        if mask.sum() * 2 > order.count():
-            raise InputError(_wrong_unit(table, order, mask, time_unit, looks_like=unit))
-        rules.append(Rule(theirs, f"looks like {UNIT_NAMES[unit]}", mask))
-    return [*rules, Rule(theirs, "in the future", order > now + DAY_S)]
+    if "position" in parsed.columns:
+        theirs, position = [table.theirs("position")], parsed["position"]
+        return [
+            Rule(theirs, "missing", blank(table.cells("position"))),
+            Rule(theirs, "not a number", position.is_null() | position.is_infinite()),
+        ]
+    theirs, cells, seconds = [table.theirs("occurred_at")], table.cells("occurred_at"), parsed["occurred_at"]
+    finer = finer_units(seconds, unit=time_unit)
+    _refuse_another_unit(table, seconds, time_unit, finer)
+    return [
+        Rule(theirs, "missing", blank(cells)),
+        Rule(theirs, "not a time", seconds.is_null()),
+        *(Rule(theirs, f"looks like {UNIT_NAMES[unit]}", mask) for unit, mask in finer.items()),
+        Rule(theirs, "in the future", seconds > now + DAY_S),
+    ]
 
 
-def _wrong_unit(table: Table, seconds: pl.Series, mask: pl.Series, unit: TimeUnit, *, looks_like: TimeUnit) -> str:
-    row = int(mask.fill_null(False).arg_max() or 0)
-    value = table.cells("occurred_at")[row]
+def _refuse_another_unit(
+    table: Table, seconds: pl.Series, time_unit: TimeUnit, finer: Mapping[TimeUnit, pl.Series]
+) -> None:
+    """One odd time is a bad row; when most are odd, the unit is what is wrong."""
+    dates = look_like_dates(seconds)
+    if time_unit == "s" and _most(dates) and not table.cells("occurred_at").dtype.is_temporal():
+        raise InputError(
+            f"{_first_odd_time(table, seconds, dates, time_unit)}\n"
+            "It looks like a date in digits: write it as 2017-01-01 or 2017-01-01T11:53:26."
+        )
+    for unit, mask in finer.items():
+        if _most(mask):
+            raise InputError(
+                f"{_first_odd_time(table, seconds, mask, time_unit)}\n"
+                f"It looks like {UNIT_NAMES[unit]}: pass --time-unit {unit}."
+            )
+
+
+def _most(mask: pl.Series) -> bool:
+    """Whether a mask is true for more than half of the rows it says anything of."""
+    return bool(int(mask.sum()) * 2 > mask.count())
+
+
+def _first_odd_time(table: Table, seconds: pl.Series, odd: pl.Series, time_unit: TimeUnit) -> str:
+    row = int(odd.arg_true()[0])
     return (
-        f"{table.place}, row {row}: {table.theirs('occurred_at')} is {value}, "
-        f"which is the year {year_of(seconds[row])} in {UNIT_NAMES[unit]}.\n"
-        f"It looks like {UNIT_NAMES[looks_like]}: pass --time-unit {looks_like}."
+        f"{table.place}, row {row}: {table.theirs('occurred_at')} is {table.cells('occurred_at')[row]}, "
+        f"which is the year {year_of(seconds[row])} in {UNIT_NAMES[time_unit]}."
     )
 
 
-def _unknown(item_id: pl.Series, catalogue: Catalogue | None) -> pl.Series:
+def _item_rules(table: Table, parsed: pl.DataFrame, catalogue: Catalogue | None) -> list[Rule]:
     if catalogue is None:
-        return pl.repeat(False, len(item_id), eager=True)
-    return ~item_id.is_in(pl.Series(catalogue.item_ids[1:], dtype=pl.String).implode())
+        return []
+    known = pl.Series(catalogue.item_ids[1:], dtype=pl.String)
+    return [Rule([table.theirs("item_id")], "unknown item", ~parsed["item_id"].is_in(known.implode()))]
 
 
 def _number_rules(table: Table, parsed: pl.DataFrame) -> list[Rule]:
-    """What can be wrong with value, lat and lon; an empty cell is unknown, and fine."""
+    """What can be wrong with value, lat and lon; a blank cell is unknown, and fine."""
     rules = []
-    for ours, limit in (("value", None), ("lat", 90), ("lon", 180)):
-        if ours not in parsed.columns:
-            continue
-        theirs, parsed_cells = table.theirs(ours), parsed[ours]
-        rules.append(Rule(theirs, "not a number", parsed_cells.is_null() & names(table.cells(ours)).is_not_null()))
-        rules.append(Rule(theirs, "not finite", parsed_cells.cast(pl.Float32).is_infinite()))
-        if limit:
-            rules.append(Rule(theirs, f"outside -{limit}..{limit}", parsed_cells.abs() > limit))
+    for ours in ("value", "lat", "lon"):
+        if ours in parsed.columns:
+            theirs, cells, values = [table.theirs(ours)], table.cells(ours), parsed[ours]
+            rules.append(Rule(theirs, "not a number", values.is_null() & ~blank(cells)))
+            rules.append(Rule(theirs, "infinite, or too large", values.cast(pl.Float32).is_infinite()))
     return rules
 
 
-def _repeated(parsed: pl.DataFrame, rules: Sequence[Rule]) -> pl.Series:
-    """(R,) rows that say again what an earlier good row said: same user, item, instant, event and value."""
-    bad = np.logical_or.reduce([rule.broken.fill_null(False).to_numpy() for rule in rules])
-    keys = [name for name in parsed.columns if name not in ("file_row", "lat", "lon")]
-    first = parsed.select(pl.struct(*keys, pl.Series("bad", bad)).is_first_distinct()).to_series()
-    return ~first & ~pl.Series(bad)
+def _place_rules(table: Table, parsed: pl.DataFrame) -> list[Rule]:
+    if table.has("lat") != table.has("lon"):
+        alone, absent = ("lat", "lon") if table.has("lat") else ("lon", "lat")
+        raise InputError(f"{table.place}: there is {table.theirs(alone)} but no {absent}. A place needs both.")
+    if not table.has("lat"):
+        return []
+    lat, lon = table.theirs("lat"), table.theirs("lon")
+    return [
+        Rule([lat], "outside -90..90", parsed["lat"].abs() > 90),
+        Rule([lon], "outside -180..180", parsed["lon"].abs() > 180),
+        Rule([lat, lon], "only one of the two", parsed["lat"].is_null() != parsed["lon"].is_null()),
+    ]
 
 
-def _position_beside_a_clock(table: Table) -> tuple[str, ...]:
-    if table.has("occurred_at") and table.has("position"):
-        return (f"{table.theirs('position')} (occurred_at gives the order)",)
-    return ()
-
-
-def _sorted_interactions(good: pl.DataFrame, catalogue: Catalogue) -> Interactions:
-    user_ids = good["user_id"].unique(maintain_order=True)
-    user_idx = _numbered(good["user_id"], user_ids)  # (E,)
-    order_column = good["occurred_at"] if "occurred_at" in good.columns else good["position"]
-    order = np.lexsort((order_column.to_numpy(), user_idx))  # stable: ties keep the file's order
-    event_names = good["event"].unique(maintain_order=True) if "event" in good.columns else pl.Series([""])
-    events = good["event"] if "event" in good.columns else pl.repeat("", len(good), eager=True)
-    starts = np.zeros(len(user_ids) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(user_idx, minlength=len(user_ids)), out=starts[1:])
-
-    def sorted_floats(name: str) -> npt.NDArray[np.float32] | None:
-        return good[name].to_numpy()[order].astype(np.float32) if name in good.columns else None
-
-    value = sorted_floats("value")
+def _sort(kept: pl.DataFrame, catalogue: Catalogue) -> Interactions:
+    """Number the users, items and events of the good rows, and put them in order."""
+    users = kept["user_id"].unique(maintain_order=True)
+    events = kept["event"] if "event" in kept.columns else pl.repeat("", len(kept), eager=True)
+    event_names = events.unique(maintain_order=True)
+    if len(event_names) > MAX_EVENT_TYPES:
+        raise InputError(f"event holds {len(event_names):,} different values. It names a kind of event, such as buy.")
+    user_idx = _numbered(kept["user_id"], users)  # (E,)
+    clock = kept["occurred_at"].to_numpy() if "occurred_at" in kept.columns else None
+    order = np.lexsort((kept["position"].to_numpy() if clock is None else clock, user_idx))  # stable
+    starts = np.zeros(len(users) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(user_idx), out=starts[1:])
     return Interactions(
-        user_ids=user_ids.to_list(),
+        user_ids=users.to_list(),
         starts=starts,
-        item_idx=_numbered(good["item_id"], pl.Series(catalogue.item_ids, dtype=pl.String))[order].astype(np.int32),
-        occurred_at=order_column.to_numpy()[order] if "occurred_at" in good.columns else None,
-        file_row=good["file_row"].to_numpy()[order].astype(np.int64),
+        item_idx=_numbered(kept["item_id"], pl.Series(catalogue.item_ids, dtype=pl.String))[order].astype(np.int32),
+        occurred_at=None if clock is None else clock[order],
+        file_row=kept["file_row"].to_numpy()[order].astype(np.int64),
         event=_numbered(events, event_names)[order].astype(np.int16),
         event_names=event_names.to_list(),
-        value=np.full(len(good), np.nan, dtype=np.float32) if value is None else value,
-        lat=sorted_floats("lat"),
-        lon=sorted_floats("lon"),
+        value=_floats(kept, "value", order) if "value" in kept.columns else np.full(len(kept), np.nan, np.float32),
+        lat=_floats(kept, "lat", order) if "lat" in kept.columns else None,
+        lon=_floats(kept, "lon", order) if "lon" in kept.columns else None,
     )
 
 
 def _numbered(column: pl.Series, vocabulary: pl.Series) -> npt.NDArray[np.int64]:
-    """Where each cell stands in the vocabulary, which holds them all."""
+    """(E,) where each cell stands in the vocabulary, which holds them all."""
     number_of = pl.DataFrame({"name": vocabulary}).with_row_index("number")
     cells = pl.DataFrame({"name": column})
     return cells.join(number_of, on="name", how="left", maintain_order="left")["number"].to_numpy().astype(np.int64)
+
+
+def _floats(kept: pl.DataFrame, ours: str, order: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    return kept[ours].to_numpy()[order].astype(np.float32)

@@ -1,7 +1,7 @@
 """The door for tables: Parquet, CSV, JSON lines, pandas, polars and Arrow become one polars frame.
 
 A table keeps its owner's column names, so that every message and every quarantine file speaks the owner's language;
-the column map says which of them is which of ours. Rows count from 0, the header not counted.
+the column map says which of them is which of ours. Rows count from 0, the header not counted. R rows.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | Path | pl.DataFrame | pl.LazyFrame | pd.DataFrame | pa.Table"
 """What a table may be given as."""
 
+ENDINGS = ".parquet, .csv, .tsv, .jsonl or .ndjson; all but the first may also end in .gz"
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """A table as its owner wrote it, and where our columns are in it."""
 
     frame: pl.DataFrame
-    """The owner's rows, under the owner's column names."""
+    """(R,) the owner's rows, under the owner's column names."""
     place: str
     """What messages call the table: the path, or the kind of frame."""
     columns: Mapping[str, str]
-    """Our name → the owner's, where they differ."""
+    """Our name → the owner's, where they differ; an empty name leaves a column unread."""
 
     def theirs(self, ours: str) -> str:
         """The owner's name of one of our columns."""
@@ -43,20 +45,21 @@ class Table:
         return self.theirs(ours) in self.frame.columns
 
     def column(self, ours: str) -> pl.Series:
-        """One of our columns, as its owner wrote it.
+        """(R,) one of our columns, as its owner wrote it.
 
         Raises:
             InputError: The table does not hold it.
         """
         if not self.has(ours):
             raise InputError(
-                f"{self.place}: there is no column {self.theirs(ours)}. Found: {', '.join(self.frame.columns)}.\n"
-                f"If it goes by another name, pass --column {ours}=THAT_NAME."
+                f"{self.place}: there is no column {self.theirs(ours) or ours}. "
+                f"Found: {', '.join(self.frame.columns)}.\n"
+                f"If it goes by another name, add {ours}=THAT_NAME to the column map."
             )
         return self.frame[self.theirs(ours)]
 
     def cells(self, ours: str) -> pl.Series:
-        """One of our columns, which holds one value in each row.
+        """(R,) one of our columns, which holds one value in each row.
 
         Raises:
             InputError: The table does not hold it, or holds lists, structs or bytes there.
@@ -68,93 +71,104 @@ class Table:
             )
         return column
 
-    def unused(self, used: Iterable[str]) -> tuple[str, ...]:
-        """The owner's names of the columns that none of ours (``used``) reads."""
-        read = {self.theirs(ours) for ours in used}
-        return tuple(name for name in self.frame.columns if name not in read)
+    def unread(self, read: Iterable[str]) -> list[str]:
+        """The owner's names of the columns that none of ours (``read``) stands for."""
+        theirs = {self.theirs(ours) for ours in read}
+        return [name for name in self.frame.columns if name not in theirs]
 
 
 def read_table(source: Source, *, columns: Mapping[str, str] | None = None, text: Collection[str] = ()) -> Table:
     """Read a table without changing it.
 
     Args:
-        source: A path (.parquet, .csv, .tsv, .jsonl, .ndjson; the last four also with .gz) or a frame.
-        columns: Our name → the owner's name, where they differ.
-        text: Our columns that a CSV must not guess a type for, so that the id 007 stays 007.
+        source: A path (.parquet, .csv, .tsv, .jsonl, .ndjson; all but the first may also end in .gz) or a frame.
+        columns: Our name → the owner's name, where they differ; an empty name leaves a column unread.
+        text: Our columns whose type a CSV must not guess, so that the id 007 stays 007.
 
     Raises:
         InputError: The table cannot be read, is empty, or lacks a column that the map names.
 
     Example:
         >>> table = read_table(pl.DataFrame({"uid": ["ann"], "sku": ["tea"]}), columns={"user_id": "uid"})
-        >>> table.column("user_id").to_list(), table.unused(["user_id"])
-        (['ann'], ('sku',))
+        >>> table.column("user_id").to_list(), table.unread(["user_id"])
+        (['ann'], ['sku'])
     """
     columns = columns or {}
-    names_kept_as_text = [columns.get(ours, ours) for ours in text]
     if isinstance(source, str | Path):
-        table = Table(_read_file(Path(source), names_kept_as_text), str(source), columns)
+        kept_as_text = [columns.get(ours, ours) for ours in text]
+        table = Table(_read_file(Path(source), kept_as_text), str(source), columns)
     else:
         table = Table(*_read_frame(source), columns)
     if not len(table.frame):
-        raise InputError(f"{table.place}: the table has no rows. Give one with at least one row.")
-    for ours in columns:
-        table.column(ours)
+        raise InputError(f"{table.place}: the table has no rows. Give one with at least one.")
+    for ours, theirs in columns.items():
+        if theirs:
+            table.column(ours)
     return table
 
 
-def names(column: pl.Series) -> pl.Series:
-    """Ids as text, null where there is none: the numbers 196 and 196.0 are both "196", a blank is no id.
+def parse_columns(pairs: Iterable[str]) -> dict[str, str]:
+    """A column map from the command line's ``OURS=THEIRS`` pairs; ``OURS=`` leaves a column unread.
+
+    Raises:
+        InputError: A pair is not of that form, or one of our columns is mapped twice.
+
+    Example:
+        >>> parse_columns(["user_id=uid", "occurred_at=时间", "position="])
+        {'user_id': 'uid', 'occurred_at': '时间', 'position': ''}
+    """
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals):
+            raise InputError(f"{pair} maps no column. Write OURS=THEIRS, such as user_id=uid.")
+        if ours in columns:
+            raise InputError(f"{ours} is mapped to both {columns[ours]} and {theirs}. Keep one.")
+        columns[ours] = theirs
+    return columns
+
+
+def names(cells: pl.Series) -> pl.Series:
+    """(R,) ids as text, null where there is none: the numbers 196 and 196.0 are both "196".
 
     Example:
         >>> names(pl.Series([196.0, None])).to_list(), names(pl.Series(["007", " "])).to_list()
         (['196', None], ['007', None])
     """
-    if column.dtype.is_float():  # pandas turns whole ids into floats as soon as one is missing
-        whole = column.cast(pl.Int64, strict=False)
-        text = whole.cast(pl.String).zip_with(
-            (whole.cast(pl.Float64) == column).fill_null(False), column.fill_nan(None).cast(pl.String)
-        )
-    else:
-        text = column.cast(pl.String)
-    return text.set(text.str.strip_chars() == "", None)
+    text = cells.cast(pl.String)
+    if cells.dtype.is_float():  # pandas turns whole numbers into floats as soon as one is missing
+        whole = cells.cast(pl.Int64, strict=False)
+        text = whole.cast(pl.String).zip_with((whole.cast(pl.Float64) == cells).fill_null(False), text)
+    return text.set(blank(cells), None)
 
 
-def numbers(column: pl.Series) -> pl.Series:
-    """Float64 values, null where a cell is empty or not a number.
+def numbers(cells: pl.Series) -> pl.Series:
+    """(R,) Float64 values, null where a cell is blank or not a number.
 
     Example:
         >>> numbers(pl.Series(["4.5", "n/a", ""])).to_list()
         [4.5, None, None]
     """
-    if column.dtype == pl.String:
-        column = column.str.strip_chars()
-    return column.cast(pl.Float64, strict=False).fill_nan(None)
+    if not (cells.dtype.is_numeric() or cells.dtype == pl.Boolean):
+        cells = cells.cast(pl.String).str.strip_chars()  # a date is no number, though polars would make it one
+    return cells.cast(pl.Float64, strict=False).fill_nan(None)
 
 
-def parse_columns(pairs: Iterable[str]) -> dict[str, str]:
-    """A column map from the command line's ``ours=theirs`` pairs.
-
-    Raises:
-        InputError: A pair is not of that form.
+def blank(cells: pl.Series) -> pl.Series:
+    """(R,) whether a cell holds nothing: null, NaN or white space.
 
     Example:
-        >>> parse_columns(["user_id=uid", "occurred_at=时间"])
-        {'user_id': 'uid', 'occurred_at': '时间'}
+        >>> blank(pl.Series(["a", " ", None])).to_list(), blank(pl.Series([0.0, float("nan")])).to_list()
+        ([False, True, True], [False, True])
     """
-    columns = {}
-    for pair in pairs:
-        ours, equals, theirs = pair.partition("=")
-        if not (ours and equals and theirs):
-            raise InputError(f"--column {pair}: expected OURS=THEIRS, such as --column user_id=uid.")
-        columns[ours] = theirs
-    return columns
+    if cells.dtype.is_float():
+        return cells.is_null() | cells.is_nan().fill_null(False)
+    if cells.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return (cells.cast(pl.String).str.strip_chars() == "").fill_null(True)
+    return cells.is_null()
 
 
 def _read_file(path: Path, text: list[str]) -> pl.DataFrame:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file (looked in {Path.cwd()}). Check the path.")
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     readers: dict[str, Callable[[], pl.DataFrame]] = {
         ".parquet": lambda: pl.read_parquet(path),
         ".csv": lambda: _read_csv(path, text, separator=","),
@@ -162,19 +176,17 @@ def _read_file(path: Path, text: list[str]) -> pl.DataFrame:
         ".jsonl": lambda: pl.read_ndjson(path, infer_schema_length=None),
         ".ndjson": lambda: pl.read_ndjson(path, infer_schema_length=None),
     }
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file (looking from {Path.cwd()}). Check the path.")
     if suffix not in readers:
-        raise InputError(f"{path}: a table cannot be read from {suffix or 'a file without an ending'}. Give {FILES}.")
+        raise InputError(f"{path}: its ending does not say what kind of table it is. Give {ENDINGS}.")
     if not path.stat().st_size:
-        raise InputError(f"{path}: the file is empty. Give a table with a header and at least one row.")
+        raise InputError(f"{path}: the file is empty. Give a table with at least one row.")
     try:
         return readers[suffix]()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(
-            f"{path}: it cannot be read as {suffix[1:]} ({_first_line(error)}). {_remedy(error)}"
-        ) from error
-
-
-FILES = "one of .parquet, .csv, .tsv, .jsonl, .ndjson"
+        raise InputError(f"{path}: cannot be read as {suffix[1:]} ({_gist(error)}). {_remedy(error)}") from error
 
 
 def _read_csv(path: Path, text: list[str], *, separator: str) -> pl.DataFrame:
@@ -182,18 +194,20 @@ def _read_csv(path: Path, text: list[str], *, separator: str) -> pl.DataFrame:
         path,
         separator=separator,
         schema_overrides=dict.fromkeys(text, pl.String),
-        infer_schema_length=None,  # all rows: a type guessed from the first hundred fails on the last
+        infer_schema_length=None,  # all rows: a type guessed from the first hundred fails on a later one
     )
 
 
-def _remedy(error: Exception) -> str:
-    if "utf-8" in str(error) or "utf8" in str(error):
-        return "Save it as UTF-8, for example with `iconv -f GBK -t UTF-8`."
-    return "Check that the file is whole and that its ending says what it is."
-
-
-def _first_line(error: Exception) -> str:
+def _gist(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def _remedy(error: Exception) -> str:
+    if "utf-8" in str(error):
+        return "Save it as UTF-8, for example with iconv -f GB18030 -t UTF-8."
+    if "more fields" in str(error):
+        return "Some row has more cells than the header: put text that holds the separator in double quotes."
+    return "Check that the file is whole and is what its ending says."
 
 
 def _read_frame(source: object) -> tuple[pl.DataFrame, str]:
@@ -201,8 +215,9 @@ def _read_frame(source: object) -> tuple[pl.DataFrame, str]:
         return source, "the polars table"
     if isinstance(source, pl.LazyFrame):
         return source.collect(), "the polars table"
-    # By name, so that neither library is imported for those who do not use it.
-    kind = f"{type(source).__module__.partition('.')[0]}.{type(source).__name__}"
+    # Told by name, so that neither library is imported for those who do not use it.
+    library = type(source).__module__.partition(".")[0]
+    kind = f"{library}.{type(source).__name__}"
     try:
         if kind == "pandas.DataFrame":
             return pl.from_pandas(source), "the pandas table"  # type: ignore[call-overload]
@@ -210,7 +225,7 @@ def _read_frame(source: object) -> tuple[pl.DataFrame, str]:
             return pl.DataFrame(pl.from_arrow(source)), "the Arrow table"
     except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"the {kind.partition('.')[0]} table cannot be read ({_first_line(error)}). "
-            "Give every column one type, such as df['user_id'] = df['user_id'].astype(str), and a name of its own."
+            f"the {library} table cannot be read ({_gist(error)}).\n"
+            "Give each column a name of its own and one type, such as df['user_id'] = df['user_id'].astype(str)."
         ) from error
-    raise InputError(f"a table cannot be read from {kind}. Give a path, or a pandas, polars or Arrow table.")
+    raise InputError(f"{kind} is no table. Give a path, or a pandas, polars or Arrow table.")
