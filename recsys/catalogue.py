@@ -166,20 +166,24 @@ def read_catalogue(
 
 
 def _numeric_columns(table: Table) -> list[str]:
-    """Our names of the columns that hold numbers or truth values."""
+    """Our names of the columns that hold numbers or truth values, and that the column map lets be read."""
     ours_of = {theirs: ours for ours, theirs in table.columns.items()}
     numeric = [column.name for column in table.frame if column.dtype.is_numeric() or column.dtype == pl.Boolean]
-    return [ours for theirs in numeric if (ours := ours_of.get(theirs, theirs)) not in COLUMNS]
+    named = {theirs: ours_of.get(theirs, theirs) for theirs in numeric}
+    return [ours for theirs, ours in named.items() if ours not in COLUMNS and table.theirs(ours) == theirs]
 
 
 def _why_unread(column: pl.Series) -> str:
-    """What an unread column holds; a single odd cell is what makes a whole column of numbers text."""
+    """What an unread column holds; a few odd cells are often all that makes a column of numbers text."""
     if column.dtype != pl.String:
         return str(column.dtype)
-    odd = (numbers(column).is_null() & ~blank(column)).arg_true()
-    filled = len(column) - int(blank(column).sum())
-    if len(odd) * 2 < filled:
-        return f"text, since row {odd[0]} holds {column[int(odd[0])]}"
+    filled = ~blank(column)
+    odd = filled & numbers(column).is_null()
+    if not odd.any():
+        return "text, though every cell is a number" if filled.any() else "empty"
+    if odd.sum() * 2 < filled.sum():
+        row = int(odd.arg_true()[0])
+        return f"text, since row {row} holds {column[row]}"
     return "text"
 
 

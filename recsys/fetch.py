@@ -186,7 +186,7 @@ def is_fetched(name: str, out: Path) -> bool:
         told = json.loads((out / "source.json").read_text(encoding="utf-8"))
         if told["name"] == name and all(_digest(out / file, "sha256") == sha for file, sha in told["sha256"].items()):
             return True
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass  # not a fetched folder, which is said below
     raise InputError(f"{out} holds something else than {name}, whole and unchanged. Remove it, or give another --out.")
 

@@ -118,6 +118,7 @@ def _contents(kept: "Interactions", catalogue: "Catalogue") -> dict[str, Any]:
 def _print_tables(contents: dict[str, Any], reports: "list[CheckReport]") -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     summary = Table(show_header=False)
@@ -129,6 +130,6 @@ def _print_tables(contents: dict[str, Any], reports: "list[CheckReport]") -> Non
     console.print(summary)
     for report in reports:
         headline, *details = report.lines()
-        console.print(headline, style="green" if report.ok else "yellow", highlight=False)
+        console.print(Text(headline, style="green" if report.ok else "yellow"), soft_wrap=True)
         for detail in details:
-            console.print(detail, highlight=False, markup=False, soft_wrap=True)
+            console.print(Text(detail), soft_wrap=True)
