@@ -1,0 +1,136 @@
+"""One training batch: histories, what came next at every position, and which items the loss looks at.
+
+Shapes: B histories, H events, C items encoded for the batch, S items it contrasts with (the catalogue or negatives).
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from recsys.config import TrainConfig
+from recsys.histories import Histories, Windows, gather_histories
+from recsys.interactions import Interactions
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step reads."""
+
+    histories: Histories
+    """B histories of H events."""
+    item_idx: Tensor
+    """(C,) the items to encode; row 0 is padding."""
+    history_rows: Tensor
+    """(B, H) where each event's item stands in ``item_idx``."""
+    asked: Tensor
+    """(B, H) whether something came next at this position."""
+    positives: Tensor
+    """(P,) the row in ``item_idx`` of what came next at each asked position."""
+    negatives: Tensor
+    """(S,) rows of ``item_idx``."""
+    log_q: Tensor
+    """(S,) log of how often sampling is expected to put each of them here; zeros for the whole catalogue."""
+    excluded: Tensor
+    """(P, S) negatives that are none for this position."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+class BatchMaker:
+    """Makes batches of training windows; holds what all of them share.
+
+    ``counts`` (N + 1,) says how often each item was chosen in training. Items never chosen are no negatives: pushing
+    them away would teach the text of a cold item to be unwanted.
+    """
+
+    def __init__(
+        self,
+        train: Interactions,
+        windows: Windows,
+        counts: npt.NDArray[np.int64],
+        config: TrainConfig,
+        *,
+        request_time: bool,
+    ) -> None:
+        self.train, self.windows, self.counts, self.config = train, windows, counts, config
+        self.request_time = request_time
+        self.length = int((windows.stops - windows.starts).max(initial=1))
+        share = counts / counts.sum()
+        # Half by popularity, half uniform (Yang et al., WWW 2020): hard negatives are met often, rare ones not never.
+        self.sampling = 0.5 * share + 0.5 * (counts > 0) / np.count_nonzero(counts)
+        self.share = share
+
+    def make(self, which: npt.NDArray[np.int64], *, rng: np.random.Generator) -> Batch:
+        """The batch of those windows.
+
+        Args:
+            which: ``(B,)`` rows of the windows.
+            rng: For negatives.
+        """
+        starts, stops = self.windows.starts[which], self.windows.stops[which]
+        occurred_at = self.train.occurred_at if self.request_time else None
+        histories = gather_histories(
+            self.train,
+            starts,
+            stops - 1,
+            length=self.length,
+            requested_at=None if occurred_at is None else occurred_at[stops - 1],
+        )
+        asked = histories.item_idx > 0
+        inside = np.arange(asked.shape[1]) < (stops - starts - 1)[:, None]
+        rows = np.where(inside, starts[:, None] + 1 + np.arange(asked.shape[1]), 0)
+        targets = self.train.item_idx[rows][inside].astype(np.int64)  # (P,)
+        negatives, log_q = self._negatives(targets, rng)
+        if self.config.loss == "full":
+            item_idx, history_rows, positives, negative_rows = negatives, histories.item_idx.numpy(), targets, negatives
+        else:
+            everything = np.concatenate([[0], histories.item_idx.numpy().ravel(), targets, negatives])
+            item_idx, inverse = np.unique(everything, return_inverse=True)
+            cuts = np.cumsum([1, histories.item_idx.numel(), len(targets)])
+            _, history_rows, positives, negative_rows = np.split(inverse, cuts)
+        return Batch(
+            histories=histories,
+            item_idx=torch.from_numpy(item_idx),
+            history_rows=torch.from_numpy(history_rows.reshape(asked.shape)),
+            asked=asked,
+            positives=torch.from_numpy(positives),
+            negatives=torch.from_numpy(negative_rows),
+            log_q=torch.from_numpy(log_q.astype(np.float32)),
+            excluded=self._excluded(which, asked, negatives),
+        )
+
+    def _negatives(
+        self, targets: npt.NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """item_idx and log_q of what the batch contrasts with, both (S,)."""
+        if self.config.loss == "full":
+            return np.arange(len(self.counts)), np.zeros(len(self.counts))
+        if self.config.loss == "in_batch":
+            return targets, np.log(len(targets) * self.share[targets])
+        drawn = rng.choice(len(self.counts), size=self.config.negatives, p=self.sampling)
+        return drawn, np.log(self.config.negatives * self.sampling[drawn])
+
+    def _excluded(
+        self, which: npt.NDArray[np.int64], asked: Tensor, negatives: npt.NDArray[np.int64]
+    ) -> Tensor:  # (P, S)
+        never_chosen = torch.from_numpy(self.counts[negatives] == 0)
+        row, position = asked.nonzero(as_tuple=True)
+        if not self.config.exclude_seen:
+            return never_chosen.expand(len(row), -1)
+        # first[b, s] is the first position whose history holds the item; one comparison then serves every position.
+        never = asked.shape[1]
+        first_of = np.full(len(self.counts), never, np.int16)
+        first = np.empty((len(which), len(negatives)), np.int16)
+        for at, window in enumerate(which):
+            items = self.train.item_idx[self.windows.user_starts[window] : self.windows.stops[window] - 1]
+            before = self.windows.starts[window] - self.windows.user_starts[window]
+            # Newest first, so that the oldest meeting is what stays written.
+            first_of[items[::-1]] = np.maximum(np.arange(len(items)) - before, 0)[::-1]
+            first[at] = first_of[negatives]
+            first_of[items] = never
+        return (torch.from_numpy(first)[row] <= position[:, None].to(torch.int16)) | never_chosen

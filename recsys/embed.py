@@ -1,0 +1,92 @@
+"""Run trained towers over everything: all items once, any number of histories in batches.
+
+Shapes: N items, Q histories, D width.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recsys.histories import Histories, gather_histories
+from recsys.interactions import Interactions
+from recsys.split import Cases
+from recsys.towers import ItemFeatures, TwoTower
+
+ITEMS_AT_ONCE = 8192
+HISTORIES_AT_ONCE = 128
+
+
+@torch.inference_mode()
+def embed_items(model: TwoTower, features: ItemFeatures, id_idx: Tensor) -> Tensor:
+    """Vectors of all items, on the CPU.
+
+    Args:
+        model: In any mode; it is left in evaluation mode.
+        features: Of N + 1 rows, padding first.
+        id_idx: ``(N + 1,)`` whose id embedding each item has learnt; 0 for a cold item.
+
+    Returns:
+        ``(N + 1, D)`` unit rows, row 0 zeros.
+    """
+    model.eval()
+    chunks = torch.arange(len(id_idx)).split(ITEMS_AT_ONCE)
+    device = next(model.parameters()).device
+    vectors = torch.cat([model.item_tower(features[rows].to(device), id_idx[rows].to(device)).cpu() for rows in chunks])
+    vectors[0] = 0
+    return vectors
+
+
+@torch.inference_mode()
+def embed_histories(model: TwoTower, item_vectors: Tensor, histories: Histories) -> Tensor:
+    """What each user wants at their request.
+
+    Args:
+        model: In evaluation mode.
+        item_vectors: ``(N + 1, D)`` of `embed_items`.
+        histories: Q histories; an empty one gives a zero vector, which likes nothing better than anything else.
+
+    Returns:
+        ``(Q, D)`` unit rows, on the CPU.
+    """
+    device = next(model.parameters()).device
+    vectors = F.embedding(histories.item_idx, item_vectors).to(device)
+    everywhere = model.user_tower(histories.to(device), vectors).cpu()  # (Q, H, D)
+    newest = everywhere[torch.arange(len(everywhere)), histories.newest]
+    return newest.masked_fill((histories.item_idx == 0).all(1, keepdim=True), 0.0)
+
+
+def embed_cases(
+    model: TwoTower, item_vectors: Tensor, interactions: Interactions, cases: Cases, *, request_time: bool
+) -> Tensor:
+    """User vectors of evaluation cases, in batches of histories of like length.
+
+    Without ``request_time`` the model is told the newest event's instant instead of the target's.
+
+    Returns:
+        ``(Q, D)`` unit rows, in the order of the cases.
+    """
+    order = np.argsort(cases.stops - cases.starts, kind="stable")
+    vectors = torch.zeros(len(cases), item_vectors.shape[1])
+    for at in range(0, len(order), HISTORIES_AT_ONCE):
+        rows = order[at : at + HISTORIES_AT_ONCE]
+        histories = gather_histories(
+            interactions,
+            cases.starts[rows],
+            cases.stops[rows],
+            length=model.user_tower.config.history_length,
+            requested_at=_asked(model, interactions, cases, rows, request_time=request_time),
+        )
+        vectors[torch.from_numpy(rows)] = embed_histories(model, item_vectors, histories)
+    return vectors
+
+
+def _asked(
+    model: TwoTower, interactions: Interactions, cases: Cases, rows: npt.NDArray[np.int64], *, request_time: bool
+) -> npt.NDArray[np.int64] | None:
+    if not model.user_tower.config.request_time or interactions.occurred_at is None or cases.requested_at is None:
+        return None
+    if request_time:
+        return cases.requested_at[rows]
+    return interactions.occurred_at[cases.stops[rows] - 1]

@@ -1,0 +1,118 @@
+"""From checked tables to a bundle: split, features, towers, vectors, prior. The table of contents of a training run."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.audit import audit_counts, audit_split, rows_fingerprint
+from recsys.bundle import Bundle, save_bundle
+from recsys.catalogue import Catalogue
+from recsys.config import Config, settle
+from recsys.embed import embed_cases, embed_items
+from recsys.encoders import TextEncoder
+from recsys.features import EncodeText, Vocabulary, item_features
+from recsys.histories import case_histories
+from recsys.interactions import Interactions
+from recsys.prior import TransitionPrior, fit_prior
+from recsys.ranking import OUT, mask_seen, top_k
+from recsys.split import Split, make_split
+from recsys.train import VALIDATION_CASES, item_counts, known_ids, train_towers
+from recsys.transitions import TransitionCounter
+
+
+def run_training(
+    interactions: Interactions, catalogue: Catalogue, config: Config, folder: Path, *, encode: EncodeText | None = None
+) -> Bundle:
+    """Train on a table and leave a bundle.
+
+    Args:
+        interactions: Checked.
+        catalogue: That the interactions are numbered by.
+        config: Settled here, by the data.
+        folder: The bundle's place. A run that was killed on its way to the same folder is continued.
+        encode: Reads item texts; the configured encoder unless given.
+
+    Returns:
+        The bundle as it lies in ``folder``.
+    """
+    config = settle(
+        config,
+        has_clock=interactions.occurred_at is not None,
+        repeat_share=repeat_share(interactions),
+        num_items=len(catalogue),
+    )
+    split = make_split(interactions, config.split)
+    audit_split(split)
+    vocabulary = Vocabulary.of(catalogue)
+    if encode is None and config.item_tower.text and any(catalogue.texts()):
+        encode = TextEncoder(config.item_tower.encoder)
+    features = item_features(catalogue, vocabulary, encode if config.item_tower.text else None)
+
+    workplace = folder.with_name(f".{folder.name}.training")  # a killed run is continued from here
+    model, curve = train_towers(split, features, vocabulary, config, workplace)
+
+    counts = item_counts(split.train, num_items=len(catalogue))
+    audit_counts(split, counts, what="item counts")
+    item_vectors = embed_items(model, features, known_ids(counts))
+    queries = embed_cases(
+        model,
+        item_vectors,
+        interactions,
+        split.validation[:VALIDATION_CASES],
+        request_time=config.user_tower.request_time,
+    )
+    prior = learn_prior(split, queries, item_vectors, config) if config.prior.enabled else None
+    bundle = Bundle(
+        config=config,
+        catalogue=catalogue,
+        vocabulary=vocabulary,
+        interactions=interactions,
+        model=model,
+        item_vectors=item_vectors.numpy(),
+        query_vectors=queries.numpy(),
+        prior=prior,
+        training={
+            "curve": curve,
+            "protocol": split.protocol,
+            "trained_on": rows_fingerprint(split.train),
+            "item_counts": counts.tolist(),
+        },
+    )
+    fingerprint = save_bundle(bundle, folder)
+    shutil.rmtree(workplace)
+    return replace(bundle, fingerprint=fingerprint)
+
+
+def learn_prior(split: Split, queries: Tensor, item_vectors: Tensor, config: Config) -> TransitionPrior:
+    """Count transitions in the training rows and weigh them on the validation cases.
+
+    Args:
+        split: The weight never sees ``split.test``.
+        queries: ``(Q, D)`` user vectors of the validation cases.
+        item_vectors: ``(N + 1, D)``.
+        config: Settled.
+    """
+    cases = split.validation[: len(queries)]
+    scores = mask_seen(queries @ item_vectors.T, split.interactions, cases)
+    scores[:, 0] = OUT
+    candidates, cosines = top_k(scores, config.prior.num_candidates)
+    histories = case_histories(split.interactions, cases, length=config.prior.history_items)
+    first_targets = cases.target_rows[np.unique(cases.target_cases, return_index=True)[1]]
+    return fit_prior(
+        TransitionCounter.of(split.train, config.prior, num_items=len(item_vectors) - 1),
+        cosines,
+        candidates,
+        histories.item_idx,
+        torch.from_numpy(split.interactions.item_idx[first_targets].astype(np.int64)),
+        temperature=config.train.temperature,
+    )
+
+
+def repeat_share(interactions: Interactions) -> float:
+    """The share of interactions with an item that the same user already had."""
+    pairs = interactions.user_idx.astype(np.int64) << 32 | interactions.item_idx
+    return 1 - len(np.unique(pairs)) / max(len(pairs), 1)

@@ -1,0 +1,265 @@
+"""The training loop: windows of the training table in, the best towers out.
+
+It goes on where a killed run stopped, with the same losses as if it had not been.
+
+Shapes: B histories, H events, C items, P positions that something followed, D width, N items.
+"""
+
+import hashlib
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from recsys.batches import Batch, BatchMaker
+from recsys.checkpoint import load_checkpoint, save_checkpoint
+from recsys.config import Config, TrainConfig, config_toml
+from recsys.embed import embed_cases, embed_items
+from recsys.features import Vocabulary
+from recsys.histories import training_windows, window_batches
+from recsys.interactions import Interactions
+from recsys.loss import full_softmax_loss, sampled_softmax_loss
+from recsys.metrics import ndcg, recall
+from recsys.ranking import expected_ranks, mask_seen
+from recsys.split import Split
+from recsys.towers import ItemFeatures, ItemTower, TwoTower, UserTower, value_edges
+
+VALIDATION_CASES = 10_000
+"""Validation looks at no more users than these: enough to choose by, and an epoch stays an epoch."""
+
+
+@dataclass
+class Course:
+    """How far a training has come: what a resume needs besides tensors."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_ndcg: float = -1.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """One entry per epoch: mean loss, validation figures, seconds."""
+
+
+def train_towers(
+    split: Split, features: ItemFeatures, vocabulary: Vocabulary, config: Config, folder: Path
+) -> tuple[TwoTower, list[dict[str, float]]]:
+    """Learn both towers from ``split.train``, choosing the epoch by ``split.validation``.
+
+    Args:
+        split: ``split.test`` is not looked at.
+        features: Of the N + 1 catalogue rows.
+        vocabulary: That made the features.
+        config: Settled.
+        folder: For the checkpoint and the tracker's files. A checkpoint of the same config and data is continued.
+
+    Returns:
+        The towers of the best epoch, on the CPU and in evaluation mode, and the training curve.
+    """
+    knobs, tower = config.train, config.user_tower
+    accelerator = make_accelerator(knobs, folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        towers = make_towers(config, features, vocabulary, split.train).to(accelerator.device)
+        optimizer = make_optimizer(towers, knobs)
+        checkpoint = folder / "checkpoint" / run_fingerprint(config, split.train)
+        best, done = load_checkpoint(checkpoint, towers, optimizer) or ({}, {})
+        course = Course(**done)
+        model, optimizer = accelerator.prepare(towers, optimizer)
+
+        features = features.to(accelerator.device)
+        counts = item_counts(split.train, num_items=len(features.categories) - 1)
+        ids = known_ids(counts).to(accelerator.device)
+        windows = training_windows(split.train, length=tower.history_length)
+        maker = BatchMaker(split.train, windows, counts, knobs, request_time=tower.request_time)
+
+        with _progress_bar(accelerator) as progress:
+            while course.epoch < knobs.epochs and course.epoch - course.best_epoch < knobs.patience:
+                began = time.monotonic()
+                rng = np.random.default_rng([config.seed, course.epoch])
+                batches = window_batches(windows, batch_size=knobs.batch_size, rng=rng)
+                batches = batches[accelerator.process_index :: accelerator.num_processes]
+                task = progress.add_task(f"epoch {course.epoch + 1}/{knobs.epochs}", total=len(batches))
+                losses = []
+                towers.train()
+                for step, which in enumerate(batches):
+                    set_learning_rate(optimizer, knobs, at=(course.epoch + step / len(batches)) / knobs.epochs)
+                    batch = maker.make(which, rng=rng).to(accelerator.device)
+                    with accelerator.accumulate(model):
+                        with autocast(accelerator.device, knobs):
+                            users, items = model(
+                                features[batch.item_idx], ids[batch.item_idx], batch.histories, batch.history_rows
+                            )  # (B, H, D), (C, D)
+                            loss = contrast(users[batch.asked], items, batch, knobs)
+                        accelerator.backward(loss)
+                        if accelerator.sync_gradients:
+                            accelerator.clip_grad_norm_(model.parameters(), knobs.clip_norm)
+                        optimizer.step()
+                        optimizer.zero_grad()
+                    losses.append(loss.detach())
+                    progress.update(task, advance=1)
+                optimizer.zero_grad()  # an accumulation that the epoch cut short is dropped
+                accelerator.step = 0
+
+                figures = validate(towers, features, ids, split, request_time=tower.request_time)
+                figures |= {"loss": float(torch.stack(losses).mean()), "seconds": time.monotonic() - began}
+                course.epoch += 1
+                course.curve.append(figures)
+                if figures["ndcg@10"] > course.best_ndcg:
+                    course.best_ndcg, course.best_epoch = figures["ndcg@10"], course.epoch
+                    best = {name: value.detach().cpu().clone() for name, value in towers.state_dict().items()}
+                if accelerator.is_main_process:
+                    save_checkpoint(checkpoint, towers, optimizer, best, asdict(course))
+                accelerator.log(figures, step=course.epoch)
+                progress.update(task, description=_summary(course, knobs))
+    accelerator.end_training()
+    towers.load_state_dict(best)
+    return towers.cpu().eval(), course.curve
+
+
+def contrast(user_vectors: Tensor, item_vectors: Tensor, batch: Batch, knobs: TrainConfig) -> Tensor:
+    """The loss of the config on (P, D) user vectors and (C, D) item vectors of one batch."""
+    if knobs.loss == "full":
+        return full_softmax_loss(
+            user_vectors, item_vectors, batch.positives, temperature=knobs.temperature, excluded=batch.excluded
+        )
+    return sampled_softmax_loss(
+        user_vectors,
+        item_vectors[batch.positives],
+        batch.positives,
+        item_vectors[batch.negatives],
+        batch.negatives,
+        batch.log_q,
+        temperature=knobs.temperature,
+        excluded=batch.excluded,
+    )
+
+
+def validate(
+    towers: TwoTower, features: ItemFeatures, ids: Tensor, split: Split, *, request_time: bool
+) -> dict[str, float]:
+    """Recall and NDCG of the towers alone on the validation cases, whole catalogue, seen items masked."""
+    item_vectors = embed_items(towers, features, ids)
+    cases = split.validation[:VALIDATION_CASES]
+    ranks = []
+    for at in range(0, len(cases), 512):
+        part = cases[at : at + 512]
+        users = embed_cases(towers, item_vectors, split.interactions, part, request_time=request_time)
+        scores = mask_seen(users @ item_vectors.T, split.interactions, part)
+        scores[:, 0] = float("-inf")
+        targets = torch.from_numpy(split.interactions.item_idx[part.target_rows].astype(np.int64))
+        ranks.append(expected_ranks(scores, torch.from_numpy(part.target_cases), targets).numpy())
+    found = np.concatenate(ranks) if ranks else np.array([np.inf])
+    of_case = cases.target_cases if len(cases) else np.array([0])
+    return {
+        "ndcg@10": float(ndcg(found, of_case, k=10).mean()),
+        "recall@10": float(recall(found, of_case, k=10).mean()),
+        "recall@200": float(recall(found, of_case, k=200).mean()),
+    }
+
+
+def make_towers(config: Config, features: ItemFeatures, vocabulary: Vocabulary, train: Interactions) -> TwoTower:
+    """Untrained towers of the right shape for a catalogue and a training table."""
+    return TwoTower(
+        ItemTower(
+            config.item_tower,
+            width=config.width,
+            num_items=len(features.categories) - 1,
+            text_width=features.text_vectors.shape[1],
+            num_categories=len(vocabulary.categories),
+            num_numbers=len(vocabulary.numbers),
+        ),
+        UserTower(config, num_events=len(train.event_names), value_edges=value_edges(train.value)),
+    )
+
+
+def item_counts(train: Interactions, *, num_items: int) -> npt.NDArray[np.int64]:  # (N + 1,)
+    """How often each item was chosen in training."""
+    return np.bincount(train.item_idx, minlength=num_items + 1)
+
+
+def known_ids(counts: npt.NDArray[np.int64]) -> Tensor:  # (N + 1,)
+    """Whose id embedding has learnt anything; a cold item has 0 in its place and lives by its text."""
+    return torch.from_numpy(np.where(counts > 0, np.arange(len(counts)), 0))
+
+
+def make_optimizer(towers: TwoTower, knobs: TrainConfig) -> Optimizer:
+    """AdamW that decays matrices and leaves vectors (norms, biases) alone."""
+    matrices = [weight for weight in towers.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in towers.parameters() if weight.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": knobs.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return AdamW(groups, lr=knobs.learning_rate, betas=(0.9, 0.98))
+
+
+def set_learning_rate(optimizer: Optimizer, knobs: TrainConfig, *, at: float) -> None:
+    """A straight rise over the warm-up, then half a cosine to zero.
+
+    Args:
+        optimizer: Its groups' rates are set.
+        knobs: Peak rate and warm-up share.
+        at: The share of the training that is done, in [0, 1).
+    """
+    if at < knobs.warmup:
+        factor = (at + 1e-3) / (knobs.warmup + 1e-3)
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * (at - knobs.warmup) / (1 - knobs.warmup)))
+    for group in optimizer.param_groups:
+        group["lr"] = knobs.learning_rate * factor
+
+
+def make_accelerator(knobs: TrainConfig, folder: Path) -> Accelerator:
+    """One process or many, on the device asked for, with the tracker started."""
+    accelerator = Accelerator(
+        cpu=knobs.device == "cpu",
+        gradient_accumulation_steps=knobs.accumulation,
+        log_with=None if knobs.tracker == "none" else knobs.tracker,
+        project_dir=folder,
+    )
+    accelerator.init_trackers("tracker")
+    return accelerator
+
+
+def autocast(device: torch.device, knobs: TrainConfig) -> torch.autocast:
+    """bf16 for matrix products where the config and the device want it."""
+    wanted = knobs.precision == "bf16" or (knobs.precision == "auto" and bf16_is_fast(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware; elsewhere it is emulated, and slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def run_fingerprint(config: Config, train: Interactions) -> str:
+    """Names a training by all that settles its outcome, so that only its own checkpoint is continued."""
+    digest = hashlib.sha256(config_toml(config).encode())
+    for column in (train.starts, train.item_idx, train.occurred_at, train.event, train.value):
+        digest.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _summary(course: Course, knobs: TrainConfig) -> str:
+    last = course.curve[-1]
+    return (
+        f"epoch {course.epoch}/{knobs.epochs}  loss {last['loss']:.3f}  validation NDCG@10 {last['ndcg@10']:.4f}  "
+        f"recall@10 {last['recall@10']:.4f}{'  best' if course.best_epoch == course.epoch else ''}"
+    )
+
+
+def _progress_bar(accelerator: Accelerator) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=not accelerator.is_main_process,
+    )
