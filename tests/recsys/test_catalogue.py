@@ -91,8 +91,8 @@ def test_no_known_vector_is_no_vectors():
 def test_every_bad_row_is_counted_under_its_own_name(tmp_path):
     frame = pl.DataFrame(
         {
-            "item_id": ["a", None, "b", "a", "c", "d", "e", "b"],
-            "price": [1.0, 1.0, float("inf"), 1.0, 1e39, 1.0, 1.0, 1.0],
+            "item_id": ["a", None, "b", "a", "c", "d", "e", "b", "f"],
+            "price": [1.0, 1.0, float("inf"), 1.0, 1e39, 1.0, 1.0, 1.0, 1.0],
             "vector": [
                 [1.0, 2.0],
                 [1.0, 2.0],
@@ -102,6 +102,7 @@ def test_every_bad_row_is_counted_under_its_own_name(tmp_path):
                 [1.0],
                 [1.0, float("nan")],
                 [5.0, 6.0],
+                [1.0, None],
             ],
         }
     )
@@ -110,12 +111,12 @@ def test_every_bad_row_is_counted_under_its_own_name(tmp_path):
         ("missing", "item_id", [1]),
         ("infinite, or too large", "price", [2, 4]),
         ("not 2 numbers", "vector", [5]),
-        ("not all finite", "vector", [6]),
+        ("not all finite", "vector", [6, 8]),
         ("duplicate of an earlier row", "item_id", [3]),
     ]
     assert catalogue.item_ids == ["", "a", "b"]  # the second b counts, since the first is bad
     np.testing.assert_array_equal(catalogue.vectors[2], [5, 6])
-    assert pl.read_parquet(tmp_path / "bad.parquet")["row"].to_list() == [1, 2, 3, 4, 5, 6]
+    assert pl.read_parquet(tmp_path / "bad.parquet")["row"].to_list() == [1, 2, 3, 4, 5, 6, 8]
 
 
 def test_doors():

@@ -106,7 +106,13 @@ def test_quarantine_doors(tmp_path, monkeypatch):
 
 
 def test_repeats_are_counted_among_good_rows_only():
-    keys = pl.DataFrame({"k": [1, 1, 1, None, None, 2], "v": [None, None, None, 1.0, 1.0, 2.0]})
-    bad = Rule(["k"], "bad", pl.Series([True, False, False, False, False, False]))
-    assert repeated(keys, [bad]).to_list() == [False, False, True, False, True, False]
-    assert repeated(keys, []).to_list() == [False, True, True, False, True, False]
+    keys = pl.DataFrame({"k": [1, 1, 1, 1, None, None, 2], "v": [None, None, None, None, 1.0, 1.0, 2.0]})
+    bad = Rule(["k"], "bad", pl.Series([True, True, False, False, False, False, False]))
+    assert repeated(keys, [bad]).to_list() == [False, False, False, True, False, True, False]
+    assert repeated(keys, []).to_list() == [False, True, True, True, False, True, False]
+
+
+def test_the_first_three_rows_at_fault_are_shown():
+    rule = Rule(["row"], "odd", pl.Series([False, True, True, True, True]))
+    report = aside(rules=[rule])[1]
+    assert report.findings[0].examples == ((1, "20"), (2, "30"), (3, "40"))

@@ -139,7 +139,7 @@ def test_every_bad_row_is_counted_under_its_own_name():
         ("infinite, or too large", "lat"): ("ann", "tea", "0", "buy", "1", "inf", "0"),
         ("not a number", "lon"): ("ann", "tea", "0", "buy", "1", "0", "east"),
         ("infinite, or too large", "lon"): ("ann", "tea", "0", "buy", "1", "0", "-inf"),
-        ("outside -90..90", "lat"): ("ann", "tea", "0", "buy", "1", "90.1", "0"),
+        ("outside -90..90", "lat"): ("ann", "tea", "0", "buy", "1", "-90.1", "0"),
         ("outside -180..180", "lon"): ("ann", "tea", "0", "buy", "1", "0", "-180.1"),
         ("only one of the two", "lat, lon"): ("ann", "tea", "0", "buy", "1", "0", ""),
         ("duplicate of an earlier row", "user_id, item_id, occurred_at, event, value"): good,
@@ -220,6 +220,15 @@ def test_the_unit_that_the_error_names_is_the_one_that_works(unit, per_second):
 def test_dates_in_digits_are_refused(dates):
     with pytest.raises(InputError, match=r"row 0: occurred_at is 20170101.*\n.*date in digits"):
         read(visits(occurred_at=dates))
+
+
+def test_numbers_whose_digits_are_no_dates_are_seconds():
+    assert read(visits(occurred_at=[20171301, 20171232, 20171200]))[2].ok
+
+
+def test_a_unit_is_wrong_only_where_most_times_are_odd():
+    _, _, report = read(visits(occurred_at=[NOW * 1000, None, NOW]))
+    assert problems(report) == [("missing", "occurred_at", [1]), ("looks like milliseconds", "occurred_at", [0])]
 
 
 def test_a_real_august_1970_is_no_date_in_digits():
