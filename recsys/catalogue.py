@@ -192,7 +192,8 @@ def _lists_of_floats(table: Table) -> pl.Series:
     column = table.column("vector")
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
-    if not (isinstance(column.dtype, pl.List) and column.dtype.inner.is_numeric()):
+    known = isinstance(column.dtype, pl.List) and column.dtype.inner.is_numeric()
+    if not known and column.dtype != pl.Null:
         raise InputError(
             f"{table.place}: column {column.name} holds {column.dtype}. "
             "Give a list of numbers in each row, for which a file must be .parquet or .jsonl."

@@ -62,10 +62,10 @@ class Table:
         """(R,) one of our columns, which holds one value in each row.
 
         Raises:
-            InputError: The table does not hold it, or holds lists, structs or bytes there.
+            InputError: The table does not hold it, or holds lists, structs, bytes or durations there.
         """
         column = self.column(ours)
-        if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object, pl.Duration):
             raise InputError(
                 f"{self.place}: column {column.name} holds {column.dtype}. Give one text, number or time in each row."
             )
@@ -213,17 +213,17 @@ def _remedy(error: Exception) -> str:
 def _read_frame(source: object) -> tuple[pl.DataFrame, str]:
     if isinstance(source, pl.DataFrame):
         return source, "the polars table"
-    if isinstance(source, pl.LazyFrame):
-        return source.collect(), "the polars table"
     # Told by name, so that neither library is imported for those who do not use it.
     library = type(source).__module__.partition(".")[0]
     kind = f"{library}.{type(source).__name__}"
     try:
+        if isinstance(source, pl.LazyFrame):
+            return source.collect(), "the polars table"
         if kind == "pandas.DataFrame":
             return pl.from_pandas(source), "the pandas table"  # type: ignore[call-overload]
         if kind == "pyarrow.Table":
             return pl.DataFrame(pl.from_arrow(source)), "the Arrow table"
-    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
+    except (ValueError, TypeError, OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"the {library} table cannot be read ({_gist(error)}).\n"
             "Give each column a name of its own and one type, such as df['user_id'] = df['user_id'].astype(str)."

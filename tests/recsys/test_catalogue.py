@@ -83,8 +83,8 @@ def test_vectors_of_every_list_type(dtype):
 
 
 def test_no_known_vector_is_no_vectors():
-    for cells in ([None, None], [[], []]):
-        frame = pl.DataFrame({"item_id": ["a", "b"], "vector": pl.Series(cells, dtype=pl.List(pl.Float32))})
+    for dtype, cells in [(pl.Null, [None] * 2), (pl.List(pl.Float32), [None] * 2), (pl.List(pl.Float32), [[], []])]:
+        frame = pl.DataFrame({"item_id": ["a", "b"], "vector": pl.Series(cells, dtype=dtype)})
         assert read_catalogue(frame)[0].vectors is None
 
 

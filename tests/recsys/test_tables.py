@@ -1,5 +1,5 @@
 import gzip
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
@@ -98,6 +98,7 @@ def test_doors(tmp_path):
     refused(file("e.csv", b"a,b\n1,2\n3,4,5\n"), "e.csv", "more cells than the header")
     refused(file("f.csv", "用户,b\n张三,2\n".encode("gbk")), "f.csv", "UTF-8", "iconv")
     refused(file("g.jsonl", b'{"a": 1}\n{a'), "g.jsonl", "cannot be read as jsonl")
+    refused(pl.scan_csv(tmp_path / "nowhere.csv"), "the polars table cannot be read", "nowhere.csv")
     refused(VISITS.clear(), "the polars table", "no rows")
     refused(VISITS, "no column uid", "user_id, item_id, value", "user_id=THAT_NAME", columns={"user_id": "uid"})
     refused([("ann", "tea")], "builtins.list is no table")
@@ -109,9 +110,12 @@ def test_pandas_columns_of_two_types_are_named():
         read_table(pandas.DataFrame({"user_id": pandas.Series([1, "x"], dtype=object)}))
 
 
-def test_cells_are_single_values():
-    table = read_table(pl.DataFrame({"user_id": [["a", "b"]]}))
-    with pytest.raises(InputError, match=r"user_id holds List\(String\)"):
+@pytest.mark.parametrize(
+    ("cell", "kind"), [(["a"], "List"), ({"a": 1}, "Struct"), (b"a", "Binary"), (timedelta(1), "Duration")]
+)
+def test_cells_are_single_values(cell, kind):
+    table = read_table(pl.DataFrame({"user_id": [cell]}))
+    with pytest.raises(InputError, match=f"user_id holds {kind}"):
         table.cells("user_id")
 
 
