@@ -127,14 +127,14 @@ def read_interactions(
         *_place_rules(table, parsed),
     ]
     if not keep_duplicates:
-        keys = [ours for ours in parsed.columns if ours not in ("file_row", "lat", "lon")]
+        keys = [ours for ours in parsed.columns if ours not in ("lat", "lon")]
         theirs = [table.theirs(ours) for ours in keys]
         rules.append(Rule(theirs, "duplicate of an earlier row", repeated(parsed.select(keys), rules)))
     unread = dict.fromkeys(table.unread(parsed.columns), "")
     if "occurred_at" in parsed.columns and table.has("position"):
         unread[table.theirs("position")] = f"{table.theirs('occurred_at')} gives the order"
     good, report = set_aside(table, rules, unread_columns=unread, strict=strict, quarantine=quarantine)
-    kept = parsed.filter(good)
+    kept = parsed.with_row_index("file_row").filter(good)
     if catalogue is None:
         catalogue = Catalogue(item_ids=["", *kept["item_id"].unique(maintain_order=True)])
     return _sort(kept, catalogue), catalogue, report
@@ -162,7 +162,7 @@ def _parse(table: Table, time_unit: TimeUnit) -> pl.DataFrame:
     if table.has("event"):
         parsed["event"] = names(table.cells("event")).fill_null("")
     parsed |= {ours: numbers(table.cells(ours)) for ours in ("value", "lat", "lon") if table.has(ours)}
-    return pl.DataFrame(parsed).with_row_index("file_row")
+    return pl.DataFrame(parsed)
 
 
 def _order_rules(table: Table, parsed: pl.DataFrame, time_unit: TimeUnit, *, now: int) -> list[Rule]:

@@ -94,9 +94,9 @@ def test_position_orders_where_there_is_no_clock():
 
 
 def test_a_position_beside_a_clock_is_not_read_and_the_report_says_so():
-    interactions, _, report = read(visits(position=[3, 2, 1], shop=["a", "b", "c"]))
+    interactions, _, report = read(visits(position=[3, 2, 1], file_row=["a", "b", "c"]))
     assert interactions.file_row.tolist() == [0, 2, 1]
-    assert report.unread_columns == {"position": "occurred_at gives the order", "shop": ""}
+    assert report.unread_columns == {"position": "occurred_at gives the order", "file_row": ""}
     order_only, _, _ = read(visits(position=[3, 2, 1]), columns={"occurred_at": ""})
     assert order_only.occurred_at is None
     assert order_only.file_row.tolist() == [2, 0, 1]
