@@ -1,16 +1,150 @@
-"""The kinds of index on offer: what is stored and how it is searched. A kind is data; it is chosen by measurement."""
+"""The kinds of index on offer, as data: what is stored and how hard it is searched. Choose by measurement (index.tune).
 
-from dataclasses import dataclass
+Every kind keeps the vectors themselves beside its codes: they settle the final order, answer filtered searches exactly
+and are what compaction rebuilds from. ``half`` keeps them as float16, which halves that memory and rounds the scores
+to about three digits.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from index.errors import VectorIndexError
 
 
 @dataclass(frozen=True)
 class Exact:
-    """Every vector is scored. The right kind below some hundred thousand rows, and the judge of all others."""
+    """Every vector is scored. The default, and the judge of all others."""
 
     half: bool = False
-    """Keep float16: half the memory, scores of the rounded vectors."""
 
 
-Kind = Exact
+@dataclass(frozen=True)
+class FastScan:
+    """4-bit product codes, all of them scanned; the best ``k × k_factor`` are scored again with their vectors.
+
+    The quickest to build by far, without a knob that can be set wrong.
+    """
+
+    k_factor: float = 10.0
+    """How many candidates are scored again, per answer."""
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class IVFFastScan:
+    """As FastScan, within the ``nprobe`` of ``nlist`` clusters nearest to the query."""
+
+    nlist: int = 1024
+    nprobe: int = 128
+    k_factor: float = 10.0
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class IVFFlat:
+    """Whole vectors within the ``nprobe`` of ``nlist`` clusters nearest to the query."""
+
+    nlist: int = 1024
+    nprobe: int = 64
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class HNSW:
+    """A neighbour graph over 8-bit codes, scored again with the vectors. Quick one query at a time, slow to build."""
+
+    neighbours: int = 16
+    ef_construction: int = 80
+    ef_search: int = 200
+    k_factor: float = 2.0
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class GpuExact:
+    """Every vector is scored, on the GPU."""
+
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class GpuIVFFlat:
+    """IVFFlat on the GPU."""
+
+    nlist: int = 4096
+    nprobe: int = 64
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class GpuIVFPQ:
+    """8-bit product codes in clusters on the GPU; the best ``k × k_factor`` are scored again on the host."""
+
+    nlist: int = 4096
+    nprobe: int = 64
+    subquantizers: int = 32
+    """Bytes a vector; divides the width."""
+    k_factor: float = 4.0
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class GpuCagra:
+    """A neighbour graph on the GPU. Needs the cuVS build of FAISS."""
+
+    graph_degree: int = 32
+    search_width: int = 1
+    itopk: int = 256
+    """Size of the candidate list the graph walk keeps; raised to k where k is larger."""
+    half: bool = False
+
+
+CpuKind = Exact | FastScan | IVFFastScan | IVFFlat | HNSW
+GpuKind = GpuExact | GpuIVFFlat | GpuIVFPQ | GpuCagra
+Kind = CpuKind | GpuKind
 
 EXACT = Exact()
+
+
+def to_json(kind: Kind) -> dict[str, Any]:
+    """A kind as its name and fields.
+
+    Example:
+        >>> to_json(Exact(half=True))
+        {'name': 'Exact', 'half': True}
+    """
+    return {"name": type(kind).__name__, **asdict(kind)}
+
+
+def from_json(document: dict[str, Any]) -> Kind:
+    """The kind that ``to_json`` wrote.
+
+    Raises:
+        VectorIndexError: a name or field that no kind has.
+    """
+    fields = {name: value for name, value in document.items() if name != "name"}
+    try:
+        match document.get("name"):
+            case "Exact":
+                return Exact(**fields)
+            case "FastScan":
+                return FastScan(**fields)
+            case "IVFFastScan":
+                return IVFFastScan(**fields)
+            case "IVFFlat":
+                return IVFFlat(**fields)
+            case "HNSW":
+                return HNSW(**fields)
+            case "GpuExact":
+                return GpuExact(**fields)
+            case "GpuIVFFlat":
+                return GpuIVFFlat(**fields)
+            case "GpuIVFPQ":
+                return GpuIVFPQ(**fields)
+            case "GpuCagra":
+                return GpuCagra(**fields)
+    except TypeError as cause:
+        raise VectorIndexError(f"index kind {document}: {cause}. Build the index again with this version.") from cause
+    raise VectorIndexError(
+        f"index kind {document.get('name')!r} is unknown. A newer version saved it: upgrade, or build again."
+    )

@@ -1,241 +1,234 @@
-"""Vectors in, ids out: exact inner-product search that can be filtered, changed and saved.
+"""Vectors in, ids out: inner-product search that is exact or quick, filtered, changed while it serves, and kept safe.
 
-B queries, N rows, D vector width, K answer length.
+B queries, N rows, n rows of an update, D vector width, K answer length.
 """
 
-import hashlib
-import json
-import shutil
-from collections.abc import Collection, Sequence
+import logging
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import faiss
-import numpy as np
 import numpy.typing as npt
 
-from index.errors import VectorIndexError
-from index.filters import Attributes, Filter
+from index import door, kinds, snapshot, updates
+from index.filters import Attributes, Filter, IdList, as_ids
+from index.home import Home
 from index.kinds import EXACT, Kind
+from index.neighbours import Neighbours, Vectors, ties_by_id
+from index.sealing import carried, reseal, seal
+from index.state import State
+from index.updates import Delete, Update, Upsert
 
-Ids = npt.NDArray[np.int64]
-Vectors = npt.NDArray[np.float32]
+COMPACT_AFTER_ROWS = 10_000
+COMPACT_AFTER_SHARE = 0.1
+"""Updates wait in a block that is scored row by row until they are this many, and this share of the index."""
 
-
-class Neighbours(NamedTuple):
-    """What a search found, best first; equal scores are ordered by smaller id."""
-
-    ids: Ids
-    """(B, K) −1 where fewer than K rows are eligible."""
-    scores: Vectors
-    """(B, K) inner products; −inf beside an id of −1."""
+logger = logging.getLogger(__name__)
 
 
 class VectorIndex:
     """An inner-product index over rows that have an id and, if wanted, attributes.
 
+    Any number of threads may search while one at a time updates. Rows are searchable as soon as ``upsert`` returns, on
+    every kind; once the index has been saved or loaded, they are on the disk by then as well.
+
     Example:
-        >>> index = VectorIndex.build(np.eye(3, dtype=np.float32), np.array([10, 11, 12]))
-        >>> index.search(np.array([[0.0, 1.0, 0.5]], dtype=np.float32), 2).ids
-        array([[11, 12]])
+        >>> index = VectorIndex.build([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [10, 11, 12])
+        >>> index.upsert([13], [[0.0, 0.0, 2.0]])
+        >>> index.search([[0.0, 1.0, 0.5]], 3).ids
+        array([[11, 13, 12]])
     """
 
-    def __init__(self, ids: Ids, vectors: Vectors, attributes: Attributes, kind: Kind, fingerprint: str) -> None:
-        self._ids, self._vectors, self._attributes = ids, vectors, attributes
+    def __init__(self, state: State, kind: Kind, fingerprint: str, home: Home | None = None) -> None:
+        """For ``build`` and ``load``."""
         self.kind = kind
         self.fingerprint = fingerprint
+        """Of the bundle whose model made the vectors; empty where there is none."""
+        self._state = state
+        self._home = home
+        self._writing = threading.Lock()
+        self._compacting = threading.Lock()
+        self._compactor: threading.Thread | None = None
 
     @classmethod
     def build(
         cls,
-        vectors: Vectors,  # (N, D)
-        ids: Ids,  # (N,)
+        vectors: npt.ArrayLike,  # (N, D)
+        ids: npt.ArrayLike,  # (N,)
         *,
         kind: Kind = EXACT,
         attributes: Attributes | None = None,
         fingerprint: str = "",
     ) -> Self:
-        """Index N rows.
+        """An index over N rows, in memory; N may be 0.
 
         Raises:
-            VectorIndexError: non-finite or wrongly shaped vectors, negative or repeated ids.
+            VectorIndexError: vectors that are not finite rows of one width, ids that are negative or repeated.
         """
-        vectors, ids = _checked_rows(vectors, ids)
-        return cls(ids, vectors, attributes or Attributes(), kind, fingerprint)
+        checked_ids, rows, checked = door.checked_rows(ids, vectors, attributes, None)
+        return cls(State.of(seal(checked_ids, rows, checked, kind)), kind, fingerprint)
+
+    @classmethod
+    def load(cls, directory: Path | str, *, fingerprint: str | None = None) -> Self:
+        """The index that lives in a directory, every file checked, the vectors mapped rather than read.
+
+        Raises:
+            VectorIndexError: no index, a damaged file, or another fingerprint than the one asked for.
+        """
+        stored = snapshot.read(snapshot.current(Path(directory)))
+        if fingerprint is not None:
+            snapshot.refuse_foreign(stored, fingerprint)
+        state = State.of(stored.sealed)
+        for payload in stored.payloads:
+            state = state.updated(updates.decode(payload))
+        home = Home(Path(directory), stored.folder, stored.log_end)
+        return cls(state, kinds.from_json(stored.manifest.kind), stored.manifest.fingerprint, home)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._state)
 
     @property
     def dim(self) -> int:
         """D, the width of a vector."""
-        return int(self._vectors.shape[1])
+        return self._state.sealed.vectors.dim
 
     def search(
         self,
-        queries: Vectors,  # (B, D)
+        queries: npt.ArrayLike,  # (B, D)
         k: int,
         *,
         filters: Filter | Sequence[Filter | None] | None = None,
-    ) -> Neighbours:
+        exact: bool = False,
+    ) -> Neighbours:  # (B, K) each
         """The k rows of the highest inner product for each query, among those its filter lets through.
 
-        One filter serves the whole batch; a sequence gives each query its own.
+        One filter serves the whole batch; a sequence gives each query its own. Whatever the kind, k rows are found
+        where k are eligible. ``exact`` scores every eligible row, as the kind Exact always does.
 
         Raises:
-            VectorIndexError: queries of another width or not finite, k below 1, filters that are not B long.
+            VectorIndexError: queries of another width or not finite, k below 1, filters that are not B long or ask for
+                a numeric column nobody has.
         """
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.dim or not np.isfinite(queries).all():
-            raise VectorIndexError(
-                f"queries {queries.shape}: expected finite rows of width {self.dim}, (B, {self.dim})."
-            )
-        if k < 1:
-            raise VectorIndexError(f"k is {k}: ask for at least one row.")
-        per_query = filters if isinstance(filters, Sequence) else [filters] * len(queries)
-        if len(per_query) != len(queries):
-            raise VectorIndexError(
-                f"{len(per_query)} filters for {len(queries)} queries: give one for all or one each."
-            )
-        found = Neighbours(
-            np.full((len(queries), k), -1, dtype=np.int64), np.full((len(queries), k), -np.inf, dtype=np.float32)
-        )
-        for row, (query, condition) in enumerate(zip(queries, per_query, strict=True)):
-            eligible = np.flatnonzero(self._mask(condition)) if condition else np.arange(len(self))
-            scores = self._vectors[eligible] @ query
-            best = np.lexsort((self._ids[eligible], -scores))[:k]
-            found.ids[row, : len(best)] = self._ids[eligible[best]]
-            found.scores[row, : len(best)] = scores[best]
-        return found
+        state = self._state
+        checked = door.checked_vectors(queries, state.sealed.vectors.dim, "queries")
+        asked = door.checked_k(k)
+        each = door.checked_filters(filters, len(checked), state.columns())
+        return ties_by_id(state.search(checked, asked, each, exact=exact))
 
-    def upsert(self, ids: Ids, vectors: Vectors, attributes: Attributes | None = None) -> None:
-        """Add rows, replacing those whose id is already there; the next search sees them."""
-        vectors, ids = _checked_rows(vectors, ids)
-        attributes = attributes or Attributes()
-        kept = ~np.isin(self._ids, ids)
-        self._attributes = Attributes(
-            categories=[c for c, keep in zip(self._categories(), kept, strict=True) if keep]
-            + list(attributes.categories or [()] * len(ids)),
-            numbers={
-                name: np.concatenate(
-                    [
-                        self._attributes.numbers.get(name, np.full(len(kept), np.nan))[kept],
-                        attributes.numbers.get(name, np.full(len(ids), np.nan)),
-                    ]
-                )
-                for name in {*self._attributes.numbers, *attributes.numbers}
-            },
-        )
-        self._ids = np.concatenate([self._ids[kept], ids])
-        self._vectors = np.concatenate([self._vectors[kept], vectors])
+    def vectors_of(self, ids: IdList) -> Vectors:  # (n, D)
+        """The vectors of some ids, as they are kept.
 
-    def delete(self, ids: Ids) -> None:
-        """Remove rows; ids that are not there are passed over."""
-        kept = ~np.isin(self._ids, np.asarray(ids, dtype=np.int64))
-        self._attributes = Attributes(
-            categories=[c for c, keep in zip(self._categories(), kept, strict=True) if keep],
-            numbers={name: column[kept] for name, column in self._attributes.numbers.items()},
-        )
-        self._ids, self._vectors = self._ids[kept], self._vectors[kept]
+        Raises:
+            VectorIndexError: an id that is not in the index.
+        """
+        return self._state.vectors_of(as_ids(ids))
+
+    def upsert(
+        self,
+        ids: npt.ArrayLike,  # (n,)
+        vectors: npt.ArrayLike,  # (n, D)
+        attributes: Attributes | None = None,
+    ) -> None:
+        """Add rows, or replace whole those whose id is there; the next search sees all of them or, before, none.
+
+        Raises:
+            VectorIndexError: what ``build`` refuses, or another writer holds the directory.
+        """
+        self._apply(Upsert(*door.checked_rows(ids, vectors, attributes, self.dim)))
+
+    def delete(self, ids: npt.ArrayLike) -> None:  # (n,)
+        """Remove rows; ids that are not there are passed over.
+
+        Raises:
+            VectorIndexError: negative ids, or another writer holds the directory.
+        """
+        self._apply(Delete(door.checked_ids(ids)))
+
+    def _apply(self, update: Update) -> None:
+        if not len(update.ids):
+            return
+        with self._writing:
+            if self._home is not None:
+                self._home.append(updates.encode(update))  # on the disk first: what is seen is never lost
+            self._state = self._state.updated(update)
+        self._compact_if_due()
+
+    def compact(self) -> None:
+        """Take the updates into the sealed block and rebuild the engine. Searches and updates go on meanwhile."""
+        with self._compacting:
+            since = self._state
+            if since.untouched:
+                return
+            sealed = reseal(since, self.kind)
+            part = None
+            if self._home is not None:
+                with self._writing:
+                    self._home.claim()
+                part = self._home.prepare(sealed, self.kind, self.fingerprint, resealed=True)
+            with self._writing:
+                state = carried(sealed, since, self._state)
+                if self._home is not None and part is not None:
+                    self._home.publish(part, map(updates.encode, state.pending()))
+                self._state = state
+
+    def _compact_if_due(self) -> None:
+        state = self._state
+        waiting = state.delta_rows + len(state.sealed) - len(state.sealed_visible)
+        if waiting < max(COMPACT_AFTER_ROWS, COMPACT_AFTER_SHARE * len(state.sealed)):
+            return
+        if self._compactor is None or not self._compactor.is_alive():
+            self._compactor = threading.Thread(target=self._compact_aside, name="index-compaction")
+            self._compactor.start()
+
+    def _compact_aside(self) -> None:
+        faiss.omp_set_num_threads(1)  # of this thread: the other cores are left to the searches
+        try:
+            self.compact()
+        except Exception:
+            logger.exception("Compaction failed; the index serves on and tries again after more updates.")
 
     def save(self, directory: Path | str) -> None:
-        """Write the index beside ``directory``, then put it in place: a killed save leaves the old index whole."""
-        target = Path(directory)
-        beside = target.with_name(target.name + ".part")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        np.save(beside / "ids.npy", self._ids)
-        flat = faiss.IndexFlatIP(self.dim)
-        flat.add(self._vectors)
-        faiss.write_index(flat, str(beside / "vectors.faiss"))
-        (beside / "attributes.json").write_text(
-            json.dumps(
-                {
-                    "categories": [sorted(c) for c in self._categories()],
-                    "numbers": {name: column.tolist() for name, column in self._attributes.numbers.items()},
-                }
-            )
-        )
-        manifest = {
-            "fingerprint": self.fingerprint,
-            "kind": type(self.kind).__name__,
-            "files": {path.name: _sha256(path) for path in sorted(beside.iterdir())},
-        }
-        (beside / "manifest.json").write_text(json.dumps(manifest, indent=2))
-        shutil.rmtree(target, ignore_errors=True)
-        beside.replace(target)
-
-    @classmethod
-    def load(cls, directory: Path | str, *, fingerprint: str | None = None) -> Self:
-        """Read a saved index, checking every file against the manifest.
+        """Write a new version of the index in a directory; from now on it lives there, and updates are logged there.
 
         Raises:
-            VectorIndexError: no index there, a damaged file, or a fingerprint other than the one asked for.
+            VectorIndexError: another writer holds the directory.
         """
-        source = Path(directory)
-        try:
-            manifest = json.loads((source / "manifest.json").read_text())
-        except (OSError, ValueError) as cause:
-            raise VectorIndexError(
-                f"{source}: no readable index ({cause}). Build it with `recsys index build`."
-            ) from cause
-        for name, sha256 in manifest["files"].items():
-            if not (source / name).is_file() or _sha256(source / name) != sha256:
-                raise VectorIndexError(f"{source / name}: damaged or missing. Build the index again.")
-        if fingerprint is not None and manifest["fingerprint"] != fingerprint:
-            raise VectorIndexError(
-                f"{source}: made for fingerprint {manifest['fingerprint']!r}, not {fingerprint!r}. "
-                "Build the index again from this bundle."
-            )
-        ids = np.load(source / "ids.npy")
-        flat = faiss.read_index(str(source / "vectors.faiss"))
-        saved = json.loads((source / "attributes.json").read_text())
-        attributes = Attributes(
-            categories=saved["categories"],
-            numbers={name: np.array(column, dtype=np.float64) for name, column in saved["numbers"].items()},
-        )
-        return cls(ids, flat.reconstruct_n(0, flat.ntotal), attributes, EXACT, manifest["fingerprint"])
+        with self._compacting:
+            directory = Path(directory)
+            here = self._home is not None and self._home.directory == directory
+            home = self._home if self._home is not None and here else Home(directory)
+            held = home.claimed
+            with self._writing:
+                home.claim()
+            part = home.prepare(self._state.sealed, self.kind, self.fingerprint, resealed=not here)
+            with self._writing:
+                home.publish(part, map(updates.encode, self._state.pending()))
+                if not here and self._home is not None:
+                    self._home.release()
+                self._home = home
+                if not held:
+                    home.release()
 
-    def _categories(self) -> Sequence[Collection[str]]:
-        return self._attributes.categories or [()] * len(self)
-
-    def _mask(self, condition: Filter) -> npt.NDArray[np.bool_]:
-        mask = ~np.isin(self._ids, np.asarray(list(condition.deny), dtype=np.int64))
-        if condition.allow is not None:
-            mask &= np.isin(self._ids, np.asarray(list(condition.allow), dtype=np.int64))
-        if condition.any_of or condition.all_of or condition.none_of:
-            for row, named in enumerate(self._categories()):
-                categories = set(named)
-                mask[row] &= (
-                    (not condition.any_of or not categories.isdisjoint(condition.any_of))
-                    and categories.issuperset(condition.all_of)
-                    and categories.isdisjoint(condition.none_of)
-                )
-        for name, (low, high) in condition.ranges.items():
-            if name not in self._attributes.numbers:
-                known = ", ".join(sorted(self._attributes.numbers)) or "none"
-                raise VectorIndexError(f"filter: no numeric column {name!r}; the index has: {known}.")
-            column = self._attributes.numbers[name]
-            mask &= ~np.isnan(column)
-            mask &= (low is None or column >= low) & (high is None or column <= high)
-        return mask
+    def close(self) -> None:
+        """Wait for a compaction under way and give back the right to write."""
+        if self._compactor is not None:
+            self._compactor.join()
+        with self._writing:
+            if self._home is not None:
+                self._home.release()
 
 
-def _checked_rows(vectors: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    ids = np.ascontiguousarray(ids, dtype=np.int64)
-    if vectors.ndim != 2 or ids.shape != (len(vectors),):
-        raise VectorIndexError(f"vectors {vectors.shape} and ids {ids.shape}: expected (N, D) and (N,).")
-    if not np.isfinite(vectors).all():
-        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise VectorIndexError(f"vectors, row {row} (id {ids[row]}): not finite. Leave the row out or mend its vector.")
-    if len(ids) and ids.min() < 0:
-        raise VectorIndexError(f"ids: {ids.min()} is negative. Ids are 0 or more; −1 means nothing was found.")
-    if len(np.unique(ids)) != len(ids):
-        raise VectorIndexError("ids: some stand more than once in one call. Keep one row per id.")
-    return vectors, ids
+def rollback(directory: Path | str) -> str:
+    """Go back to the version before, as it stood when the present one took over; returns its name.
 
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    Raises:
+        VectorIndexError: no earlier version is kept, it is damaged, or a writer holds the directory.
+    """
+    home = Home(Path(directory))
+    home.claim()
+    try:
+        return snapshot.roll_back(Path(directory)).name
+    finally:
+        home.release()

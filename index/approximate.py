@@ -1,0 +1,145 @@
+"""Approximate engines on the CPU: FAISS codes find the candidates, the vectors themselves settle their order.
+
+B queries, N rows, D vector width, K answer length.
+"""
+
+import math
+from pathlib import Path
+from typing import Self
+
+import faiss
+import numpy as np
+from pyroaring import BitMap
+
+from index.bitmaps import Slots
+from index.kinds import HNSW, FastScan, IVFFastScan, IVFFlat
+from index.neighbours import Scores, Vectors
+from index.vectors import SealedVectors, selector_of
+
+LEAST_ROWS = 1000
+"""Below it no codes are trained: there is nothing to gain, and exact search serves every kind."""
+
+CpuApproximate = FastScan | IVFFastScan | IVFFlat | HNSW
+
+_ROWS_TO_PLACE_A_CLUSTER = 39  # FAISS's own lower bound
+_ROWS_TO_TRAIN_A_CLUSTER = 64
+_ROWS_TO_TRAIN_CODES = 65_536
+_ROWS_AT_ONCE = 65_536
+
+
+class CpuEngine:
+    """A trained FAISS index over sealed vectors."""
+
+    most = 1 << 31
+
+    def __init__(self, kind: CpuApproximate, base: faiss.Index, vectors: SealedVectors) -> None:
+        """Put a filled FAISS index over the vectors it was filled from."""
+        self.kind, self.base, self._vectors = kind, base, vectors
+        self.takes_selector = not isinstance(kind, FastScan)  # FAISS refuses one there
+        self._searched = base if isinstance(kind, IVFFlat) else faiss.IndexRefine(base, vectors.flat)
+
+    @classmethod
+    def build(cls, kind: CpuApproximate, vectors: SealedVectors, *, trained: Self | None = None) -> Self:
+        """Train codes and encode every row; with ``trained``, an engine of the same kind, only encode."""
+        if trained is None:
+            base = faiss.index_factory(vectors.dim, _factory(kind, vectors), faiss.METRIC_INNER_PRODUCT)
+            if isinstance(kind, HNSW):
+                base.hnsw.efConstruction = kind.ef_construction
+            base.train(_training_rows(kind, vectors))
+        else:
+            base = faiss.clone_index(trained.base)
+            base.reset()
+        fill(base, vectors)
+        return cls(kind, base, vectors)
+
+    @classmethod
+    def mapped(cls, kind: CpuApproximate, path: Path, vectors: SealedVectors) -> Self:
+        """The engine whose FAISS index was written to a file."""
+        return cls(kind, faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), vectors)
+
+    def write(self, path: Path) -> None:
+        """Write what ``mapped`` reads; the vectors have a file of their own."""
+        faiss.write_index(self.base, str(path))
+
+    def search(
+        self,
+        queries: Vectors,  # (B, D)
+        k: int,
+        eligible: BitMap | None = None,
+    ) -> tuple[Scores, Slots]:  # (B, K) each
+        """The k best rows the codes lead to. A filter widens the search by as much as it thins out the rows."""
+        share = 1.0 if eligible is None else max(len(eligible), 1) / len(self._vectors)
+        selector = None if eligible is None else selector_of(eligible, len(self._vectors))
+        scores, slots = self._searched.search(queries, k, params=self._parameters(k, share, selector))
+        return scores, slots
+
+    def _parameters(self, k: int, share: float, selector: faiss.IDSelector | None) -> faiss.SearchParameters:
+        match self.kind:
+            case FastScan(k_factor=k_factor):
+                return faiss.IndexRefineSearchParameters(k_factor=k_factor)
+            case IVFFastScan(k_factor=k_factor):
+                inner = faiss.IVFSearchParameters(nprobe=self._nprobe(share), sel=selector)
+                return faiss.IndexRefineSearchParameters(k_factor=k_factor, base_index_params=inner)
+            case IVFFlat():
+                return faiss.IVFSearchParameters(nprobe=self._nprobe(share), sel=selector)
+            case HNSW(k_factor=k_factor):
+                inner = faiss.SearchParametersHNSW(efSearch=self._ef(k, share), sel=selector)
+                return faiss.IndexRefineSearchParameters(k_factor=k_factor, base_index_params=inner)
+
+    def _nprobe(self, share: float) -> int:
+        assert isinstance(self.kind, IVFFastScan | IVFFlat)
+        nlist: int = self.base.nlist  # fewer than asked for where rows are few; the probed share stays
+        return min(nlist, math.ceil(self.kind.nprobe * nlist / self.kind.nlist / share))
+
+    def _ef(self, k: int, share: float) -> int:
+        assert isinstance(self.kind, HNSW)
+        return math.ceil(max(self.kind.ef_search, k * self.kind.k_factor) / share)
+
+    def cost_ns(self, k: int, share: float = 1.0) -> float:
+        """About how long one query takes on one core when only a share of the rows is eligible."""
+        rows, dim = len(self._vectors), self._vectors.dim
+        nlist: int = getattr(self.base, "nlist", 1)
+        match self.kind:
+            case FastScan(k_factor=k_factor):
+                return dim * (0.018 * rows + k * k_factor)
+            case IVFFastScan(k_factor=k_factor):
+                return dim * (0.3 * nlist + 0.018 * rows * self._nprobe(share) / nlist + k * k_factor)
+            case IVFFlat():
+                return dim * (0.3 * nlist + 0.25 * rows * self._nprobe(share) / nlist)
+            case HNSW(k_factor=k_factor):
+                return dim * (6.0 * self._ef(k, share) + k * k_factor)
+
+
+def fill(base: faiss.Index, vectors: SealedVectors) -> None:
+    """Encode every row, in order, a part at a time so that float16 rows never stand in memory twice."""
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        base.add(vectors.take(np.arange(start, min(start + _ROWS_AT_ONCE, len(vectors)))))
+
+
+def clusters_for(nlist: int, rows: int) -> int:
+    """As many clusters as were asked for, or as many as the rows can place."""
+    return max(1, min(nlist, rows // _ROWS_TO_PLACE_A_CLUSTER))
+
+
+def training_rows(vectors: SealedVectors, wanted: int) -> Vectors:
+    """Evenly spaced rows: the same ones each time, without chance."""
+    return vectors.take(np.unique(np.linspace(0, len(vectors) - 1, min(wanted, len(vectors)), dtype=np.int64)))
+
+
+def _training_rows(kind: CpuApproximate, vectors: SealedVectors) -> Vectors:
+    clusters = kind.nlist if isinstance(kind, IVFFastScan | IVFFlat) else 0
+    return training_rows(vectors, max(_ROWS_TO_TRAIN_CODES, clusters * _ROWS_TO_TRAIN_A_CLUSTER))
+
+
+def _factory(kind: CpuApproximate, vectors: SealedVectors) -> str:
+    rows, dim = len(vectors), vectors.dim
+    codes = f"PQ{dim // 2 if dim % 2 == 0 else dim}x4fs"  # two numbers share four bits
+    match kind:
+        case FastScan():
+            return codes
+        case IVFFastScan(nlist=nlist):
+            return f"IVF{clusters_for(nlist, rows)},{codes}"
+        case IVFFlat(nlist=nlist, half=half):
+            return f"IVF{clusters_for(nlist, rows)},{'SQfp16' if half else 'Flat'}"
+        case HNSW(neighbours=neighbours):
+            return f"HNSW{neighbours}_SQ8"

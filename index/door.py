@@ -1,0 +1,119 @@
+"""What is checked before anything is searched or changed. Inside, arrays are trusted.
+
+B queries, n rows, D vector width.
+"""
+
+import operator
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from index.errors import VectorIndexError
+from index.filters import Attributes, Filter
+from index.neighbours import Ids, Vectors
+
+
+def checked_vectors(vectors: npt.ArrayLike, dim: int | None, what: str) -> Vectors:
+    """Finite float32 rows, of the width asked for.
+
+    Raises:
+        VectorIndexError: another shape or width, or a value that is not finite.
+    """
+    rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] == 0 or (dim is not None and rows.shape[1] != dim):
+        raise VectorIndexError(f"{what} {rows.shape}: expected a 2-D array with rows of width {dim or '1 or more'}.")
+    if not np.isfinite(rows).all():
+        row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        raise VectorIndexError(f"{what}, row {row}: not finite. Leave the row out or mend its vector.")
+    return rows
+
+
+def checked_ids(ids: npt.ArrayLike) -> Ids:
+    """Ids as a flat int64 array.
+
+    Raises:
+        VectorIndexError: not whole numbers, negative, or not a flat list.
+    """
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise VectorIndexError(f"ids, {array.dtype} {array.shape}: expected a flat list of whole numbers.")
+    array = array.astype(np.int64)
+    if array.size and array.min() < 0:
+        raise VectorIndexError(f"ids: {array.min()} is negative. Ids are 0 or more; −1 means nothing was found.")
+    return array
+
+
+def checked_rows(
+    ids: npt.ArrayLike, vectors: npt.ArrayLike, attributes: Attributes | None, dim: int | None
+) -> tuple[Ids, Vectors, Attributes]:
+    """Rows to be taken in.
+
+    Raises:
+        VectorIndexError: what ``checked_ids`` and ``checked_vectors`` refuse, repeated ids, or lengths that differ.
+    """
+    checked, rows = checked_ids(ids), checked_vectors(vectors, dim, "vectors")
+    if len(checked) != len(rows):
+        raise VectorIndexError(f"{len(checked)} ids for {len(rows)} vectors: give one id for each row.")
+    unique, counts = np.unique(checked, return_counts=True)
+    if len(unique) < len(checked):
+        raise VectorIndexError(f"ids {unique[counts > 1][:5].tolist()} stand more than once. Keep one row for each id.")
+    return checked, rows, _checked_attributes(attributes or Attributes(), len(rows))
+
+
+def _checked_attributes(attributes: Attributes, rows: int) -> Attributes:
+    if len(attributes.categories) not in (0, rows):
+        raise VectorIndexError(f"attributes: {len(attributes.categories)} lists of categories for {rows} rows.")
+    for row, categories in enumerate(attributes.categories):
+        if isinstance(categories, str):
+            raise VectorIndexError(f"attributes, row {row}: {categories!r} is one string. Give a list of categories.")
+    columns = {name: np.asarray(column, dtype=np.float64) for name, column in attributes.numbers.items()}
+    for name, column in columns.items():
+        if column.shape != (rows,):
+            raise VectorIndexError(
+                f"attributes, column {name!r} {column.shape}: expected one number for each of {rows} rows."
+            )
+    return Attributes(attributes.categories, columns)
+
+
+def checked_k(k: int) -> int:
+    """How many rows are asked for.
+
+    Raises:
+        VectorIndexError: not a whole number above zero.
+    """
+    try:
+        asked = operator.index(k)
+    except TypeError as cause:
+        raise VectorIndexError(f"k is {k!r}: give a whole number, 1 or more.") from cause
+    if asked < 1:
+        raise VectorIndexError(f"k is {asked}: give a whole number, 1 or more.")
+    return asked
+
+
+def checked_filters(
+    filters: Filter | Sequence[Filter | None] | None, queries: int, columns: Collection[str]
+) -> list[Filter | None]:
+    """One filter for each query.
+
+    Raises:
+        VectorIndexError: as many filters as queries are not, a numeric column nobody has, a bound that is NaN.
+    """
+    if filters is None or isinstance(filters, Filter):
+        each: list[Filter | None] = [filters] * queries
+    else:
+        each = list(filters)
+    if len(each) != queries:
+        raise VectorIndexError(f"{len(each)} filters for {queries} queries: give one for all, or one for each.")
+    for condition in {id(c): c for c in each if c is not None}.values():
+        _check_ranges(condition, columns)
+    return each
+
+
+def _check_ranges(condition: Filter, columns: Collection[str]) -> None:
+    for name, bounds in condition.ranges.items():
+        if name not in columns:
+            known = ", ".join(sorted(columns)) or "none"
+            raise VectorIndexError(f"filter, column {name!r}: no row has it. Numeric columns here: {known}.")
+        if any(bound is not None and bound != bound for bound in bounds):
+            raise VectorIndexError(f"filter, column {name!r}: a bound is NaN. Leave an end open with None.")

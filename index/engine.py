@@ -1,0 +1,41 @@
+"""What answers for a sealed block: the vectors themselves, or something quicker over them.
+
+B queries, K answer length.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from pyroaring import BitMap
+
+from index.bitmaps import Slots
+from index.neighbours import Scores, Vectors
+
+
+class Engine(Protocol):
+    """A searcher over the rows of one block."""
+
+    takes_selector: bool
+    """Whether ``search`` honours ``eligible``; where it does not, the caller over-fetches and verifies."""
+    most: int
+    """The largest k it can be asked for."""
+
+    def search(
+        self,
+        queries: Vectors,  # (B, D)
+        k: int,
+        eligible: BitMap | None = None,
+    ) -> tuple[Scores, Slots]:  # (B, K) each
+        """Rows, best first; −1 where nothing more was found."""
+        ...
+
+    def cost_ns(self, k: int, share: float = 1.0) -> float:
+        """About how long one query takes on one core when only a share of the rows is eligible.
+
+        The readings behind the constants: one core of a Xeon with AVX-512, 128-d. Their ratios choose the path.
+        """
+        ...
+
+    def write(self, path: Path) -> None:
+        """Write a file it can be mapped from again."""
+        ...

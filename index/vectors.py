@@ -1,0 +1,98 @@
+"""The vectors of a sealed block, kept whole: they score exactly, and everything else can be rebuilt from them.
+
+B queries, N rows, D vector width, E eligible rows, K answer length.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+from pyroaring import BitMap
+
+from index import bitmaps
+from index.bitmaps import Slots
+from index.neighbours import Scores, Vectors
+
+_TIE_MARGIN = 1e-6  # one row scored alone or within a batch may differ by this much
+
+
+class SealedVectors:
+    """N vectors that never change, in memory or mapped from a file; also the engine of exact search."""
+
+    takes_selector = True
+    most = 1 << 31  # as many answers as there are rows
+
+    def __init__(self, flat: faiss.Index) -> None:
+        """Wrap a flat FAISS index of float32 or float16 rows."""
+        self.flat = flat
+        self.dim: int = flat.d
+        dtype = np.float16 if isinstance(flat, faiss.IndexScalarQuantizer) else np.float32
+        codes = faiss.rev_swig_ptr(flat.codes.data(), flat.codes.size()) if flat.ntotal else np.empty(0, dtype=np.uint8)
+        self._table: npt.NDArray[Any] = codes.view(dtype).reshape(flat.ntotal, flat.d)
+
+    @classmethod
+    def of(
+        cls,
+        parts: Iterable[Vectors],  # (n, D) each
+        dim: int,
+        *,
+        half: bool,
+    ) -> Self:
+        """Copy vectors, given in one part or many, into memory of our own."""
+        flat = faiss.index_factory(dim, "SQfp16" if half else "Flat", faiss.METRIC_INNER_PRODUCT)
+        for part in parts:
+            flat.add(part)
+        return cls(flat)
+
+    @classmethod
+    def mapped(cls, path: Path) -> Self:
+        """The vectors of a file, paged in as they are used."""
+        return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+
+    def write(self, path: Path) -> None:
+        """Write what ``mapped`` reads."""
+        faiss.write_index(self.flat, str(path))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def take(self, slots: Slots) -> Vectors:  # (E, D)
+        """Copies of some rows, as float32."""
+        return np.take(self._table, slots, axis=0).astype(np.float32, copy=False)
+
+    def cost_ns(self, k: int, share: float = 1.0) -> float:
+        """About how long one query takes on one core; with a selector every row is asked about, few are scored."""
+        scan = 0.3 * self.dim if share == 1.0 else 2.0 + 0.6 * self.dim * share
+        return scan * len(self) + 20 * k
+
+    def search(
+        self,
+        queries: Vectors,  # (B, D)
+        k: int,
+        eligible: BitMap | None = None,
+    ) -> tuple[Scores, Slots]:  # (B, K) each, −1 slots after the last eligible row
+        """The k best rows, exactly: of rows that tie for the last place, the first ones."""
+        selector = None if eligible is None else selector_of(eligible, len(self))
+        params = None if selector is None else faiss.SearchParameters(sel=selector)
+        scores, slots = self.flat.search(queries, k + 1, params=params)
+        for row in np.flatnonzero((scores[:, k - 1] == scores[:, k]) & (slots[:, k] >= 0)):
+            least = scores[row, k - 1]
+            scores[row, :k], slots[row, :k] = self._first_at_least(queries[row], least, k, params)
+        return scores[:, :k], slots[:, :k]
+
+    def _first_at_least(
+        self, query: Vectors, least: float, k: int, params: faiss.SearchParameters | None
+    ) -> tuple[Scores, Slots]:
+        margin = _TIE_MARGIN * max(1.0, abs(float(least)))
+        _, scores, slots = self.flat.range_search(query[None], float(least) - margin, params=params)
+        best = np.lexsort((slots, -scores))[:k]
+        return scores[best], slots[best]
+
+
+def selector_of(eligible: BitMap, rows: int) -> faiss.IDSelector:
+    """The same rows as FAISS wants them: one bit a row."""
+    bits = np.packbits(bitmaps.mask_of(eligible, rows), bitorder="little")
+    return faiss.IDSelectorBitmap(bits)
