@@ -4,6 +4,7 @@ B queries, N rows, D vector width, K answer length.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +12,7 @@ import faiss
 import numpy as np
 from pyroaring import BitMap
 
+from index import bitmaps
 from index.bitmaps import Slots
 from index.kinds import HNSW, FastScan, IVFFastScan, IVFFlat
 from index.neighbours import Scores, Vectors
@@ -65,12 +67,17 @@ class CpuEngine:
         self,
         queries: Vectors,  # (B, D)
         k: int,
-        eligible: BitMap | None = None,
+        eligible: Sequence[BitMap] | None = None,  # B, one object where queries share a filter
     ) -> tuple[Scores, Slots]:  # (B, K) each
         """The k best rows the codes lead to. A filter widens the search by as much as it thins out the rows."""
-        share = 1.0 if eligible is None else max(len(eligible), 1) / len(self._vectors)
-        selector = None if eligible is None else selector_of(eligible, len(self._vectors))
-        scores, slots = self._searched.search(queries, k, params=self._parameters(k, share, selector))
+        if eligible is None:
+            found: tuple[Scores, Slots] = self._searched.search(queries, k, params=self._parameters(k, 1.0, None))
+            return found
+        rows = len(self._vectors)
+        scores, slots = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
+        for bitmap, members in bitmaps.grouped(eligible):
+            params = self._parameters(k, max(len(bitmap), 1) / rows, selector_of(bitmap, rows))
+            scores[members], slots[members] = self._searched.search(queries[members], k, params=params)
         return scores, slots
 
     def _parameters(self, k: int, share: float, selector: faiss.IDSelector | None) -> faiss.SearchParameters:
@@ -95,19 +102,21 @@ class CpuEngine:
         assert isinstance(self.kind, HNSW)
         return math.ceil(max(self.kind.ef_search, k * self.kind.k_factor) / share)
 
-    def cost_ns(self, k: int, share: float = 1.0) -> float:
-        """About how long one query takes on one core when only a share of the rows is eligible."""
+    def cost_ns(self, queries: int, k: int, share: float = 1.0) -> float:
+        """About how long a batch takes on one core when only a share of the rows is eligible."""
         rows, dim = len(self._vectors), self._vectors.dim
         nlist: int = getattr(self.base, "nlist", 1)
         match self.kind:
             case FastScan(k_factor=k_factor):
-                return dim * (0.018 * rows + k * k_factor)
+                a_query = 0.018 * rows + k * k_factor
             case IVFFastScan(k_factor=k_factor):
-                return dim * (0.3 * nlist + 0.018 * rows * self._nprobe(share) / nlist + k * k_factor)
+                a_query = 0.3 * nlist + 0.018 * rows * self._nprobe(share) / nlist + k * k_factor
             case IVFFlat():
-                return dim * (0.3 * nlist + 0.25 * rows * self._nprobe(share) / nlist)
+                a_query = 0.3 * nlist + 0.25 * rows * self._nprobe(share) / nlist
             case HNSW(k_factor=k_factor):
-                return dim * (6.0 * self._ef(k, share) + k * k_factor)
+                a_query = 6.0 * self._ef(k, share) + k * k_factor
+        selector = 0.0 if share == 1.0 else 2.0 * rows
+        return queries * (dim * a_query + selector)
 
 
 def fill(base: faiss.Index, vectors: SealedVectors) -> None:

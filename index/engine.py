@@ -3,6 +3,7 @@
 B queries, K answer length.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -24,13 +25,13 @@ class Engine(Protocol):
         self,
         queries: Vectors,  # (B, D)
         k: int,
-        eligible: BitMap | None = None,
+        eligible: Sequence[BitMap] | None = None,  # B, one object where queries share a filter
     ) -> tuple[Scores, Slots]:  # (B, K) each
         """Rows, best first; −1 where nothing more was found."""
         ...
 
-    def cost_ns(self, k: int, share: float = 1.0) -> float:
-        """About how long one query takes on one core when only a share of the rows is eligible.
+    def cost_ns(self, queries: int, k: int, share: float = 1.0) -> float:
+        """About how long a batch takes on one core when only a share of the rows is eligible.
 
         The readings behind the constants: one core of a Xeon with AVX-512, 128-d. Their ratios choose the path.
         """

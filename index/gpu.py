@@ -5,6 +5,7 @@ B queries, N rows, K answer length.
 """
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class GpuEngine:
         self,
         queries: Vectors,  # (B, D)
         k: int,
-        eligible: BitMap | None = None,
+        eligible: Sequence[BitMap] | None = None,
     ) -> tuple[Scores, Slots]:  # (B, K) each
         """The k best rows the GPU finds."""
         assert eligible is None, "a GPU index is never trusted with a selector"
@@ -69,9 +70,9 @@ class GpuEngine:
         nlist: int = self.base.nlist  # fewer than asked for where rows are few; the probed share stays
         return max(1, min(nlist, _MOST, round(kind.nprobe * nlist / kind.nlist)))
 
-    def cost_ns(self, k: int, share: float = 1.0) -> float:
-        """About how long one query takes: a launch, then hundreds of times a core's pace."""
-        return 1e5 + 0.001 * self._vectors.dim * len(self._vectors) + 10 * k
+    def cost_ns(self, queries: int, k: int, share: float = 1.0) -> float:
+        """About how long a batch takes: a launch, then hundreds of times a core's pace."""
+        return 1e5 + queries * (0.001 * self._vectors.dim * len(self._vectors) + 10 * k)
 
     def write(self, path: Path) -> None:
         """Write what ``mapped`` reads, where that is quicker than building from the vectors."""

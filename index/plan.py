@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from index.engine import Engine
 
-_GATHER_NS = 0.5  # copy a number of an eligible row together
-_SCORE_NS = 0.15  # multiply it, once for each query of the group
+_GATHER_NS = 0.9  # copy a number of an eligible row together
+_SCORE_NS = 0.05  # multiply it, once for each query of the group
 _SLACK = 64  # over-fetch by a little more than the share predicts
 
 
@@ -21,16 +21,16 @@ class Plan:
     fetch: int
 
 
-def cheapest(engines: list[Engine], *, rows: int, dim: int, eligible: int, queries: int, k: int) -> Plan:
-    """The plan for queries that share a filter which leaves ``eligible`` of ``rows`` rows."""
+def cheapest(engines: list[Engine], *, rows: int, dim: int, eligible: int, queries: int, batch: int, k: int) -> Plan:
+    """The plan for ``queries`` of a ``batch``, which share a filter that leaves ``eligible`` of ``rows`` rows."""
     share = max(eligible, 1) / rows
     fetch = overfetch(rows=rows, eligible=eligible, k=k)
     costs = {Plan(None, selects=False, fetch=k): dim * eligible * (_GATHER_NS + _SCORE_NS * queries)}
     for engine in engines:
         if engine.takes_selector and k <= engine.most:
-            costs[Plan(engine, selects=True, fetch=k)] = queries * engine.cost_ns(k, share)
+            costs[Plan(engine, selects=True, fetch=k)] = engine.cost_ns(batch, k, share) * queries / batch
         if fetch <= engine.most:
-            costs[Plan(engine, selects=False, fetch=fetch)] = queries * engine.cost_ns(fetch)
+            costs[Plan(engine, selects=False, fetch=fetch)] = engine.cost_ns(batch, fetch) * queries / batch
     return min(costs, key=costs.__getitem__)
 
 

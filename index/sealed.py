@@ -3,8 +3,9 @@
 B queries, N rows, D vector width, K answer length. A slot is the number of a row within its block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from pyroaring import BitMap
@@ -13,9 +14,19 @@ from index import bitmaps
 from index.attribute_table import AttributeTable
 from index.bitmaps import Slots
 from index.engine import Engine
-from index.neighbours import Ids, Neighbours, Scores, Vectors, best_of, nobody
+from index.neighbours import Ids, Neighbours, Scores, Vectors, nobody
 from index.plan import Plan, cheapest
 from index.vectors import SealedVectors
+
+
+class Group(NamedTuple):
+    """The queries of a batch that share a filter."""
+
+    eligible: BitMap
+    members: Slots
+    """Their places in the batch."""
+    fetch: int
+    """How many rows to ask for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,64 +65,53 @@ class Sealed:
         """The k best eligible rows of each query; never fewer than k where k are eligible."""
         found = nobody(len(queries), k)
         k = min(k, len(self))
-        if not k:
-            return found
-        engines: list[Engine] = [self.vectors] if exact or self.engine is self.vectors else [self.engine, self.vectors]
-        overfetched: dict[Engine, list[tuple[BitMap, Slots, int]]] = {}
-        for bitmap, members in bitmaps.grouped(eligible):
-            plan = self._plan(engines, bitmap, len(members), k)
-            if plan.engine is None:
-                self._gather(found, queries, k, bitmap, members)
-            elif plan.selects:
-                scores, slots = plan.engine.search(queries[members], k, bitmap)
-                self._sift(found, queries, k, bitmap, members, scores, slots)
+        jobs: dict[tuple[Engine | None, bool], list[Group]] = {}
+        for bitmap, members in bitmaps.grouped(eligible) if k else ():
+            plan = self._plan(len(bitmap), len(members), len(queries), k, exact=exact)
+            jobs.setdefault((plan.engine, plan.selects), []).append(Group(bitmap, members, plan.fetch))
+        for (engine, selects), groups in jobs.items():
+            if engine is None:
+                answers: Iterable[tuple[Scores, Slots]] = [
+                    self._among(queries[group.members], k, group.eligible) for group in groups
+                ]
             else:
-                overfetched.setdefault(plan.engine, []).append((bitmap, members, plan.fetch))
-        for engine, groups in overfetched.items():
-            self._overfetch(found, queries, k, engine, groups)
+                answers = self._ask(engine, queries, k, groups, selects=selects)
+            for group, (scores, slots) in zip(groups, answers, strict=True):
+                found.scores[group.members, :k] = np.where(slots < 0, -np.inf, scores)
+                found.ids[group.members, :k] = np.where(slots < 0, -1, self.ids[slots])
         return found
 
-    def _plan(self, engines: list[Engine], eligible: BitMap, queries: int, k: int) -> Plan:
-        rows = len(self)
-        if len(eligible) == rows and k <= engines[0].most:
+    def _plan(self, eligible: int, queries: int, batch: int, k: int, *, exact: bool) -> Plan:
+        engines: list[Engine] = [self.vectors] if exact or self.engine is self.vectors else [self.engine, self.vectors]
+        if eligible == len(self) and k <= engines[0].most:
             return Plan(engines[0], selects=False, fetch=k)
-        return cheapest(engines, rows=rows, dim=self.vectors.dim, eligible=len(eligible), queries=queries, k=k)
+        dim = self.vectors.dim
+        return cheapest(engines, rows=len(self), dim=dim, eligible=eligible, queries=queries, batch=batch, k=k)
 
-    def _overfetch(
-        self, found: Neighbours, queries: Vectors, k: int, engine: Engine, groups: list[tuple[BitMap, Slots, int]]
-    ) -> None:
+    def _ask(
+        self, engine: Engine, queries: Vectors, k: int, groups: list[Group], *, selects: bool
+    ) -> Iterator[tuple[Scores, Slots]]:
         """One search for all groups: a batch in which each query has seen other items stays one batch."""
-        together = np.concatenate([members for _, members, _ in groups])
-        scores, slots = engine.search(queries[together], max(fetch for _, _, fetch in groups))
+        members = np.concatenate([group.members for group in groups])
+        each = [group.eligible for group in groups for _ in group.members] if selects else None
+        scores, slots = engine.search(queries[members], max(group.fetch for group in groups), each)
         start = 0
-        for bitmap, members, _ in groups:
-            part = slice(start, start := start + len(members))
-            self._sift(found, queries, k, bitmap, members, scores[part], slots[part])
+        for group in groups:
+            part = slice(start, start := start + len(group.members))
+            yield self._sifted(queries[members[part]], k, group.eligible, scores[part], slots[part])
 
-    def _sift(
-        self,
-        found: Neighbours,
-        queries: Vectors,
-        k: int,
-        eligible: BitMap,
-        members: Slots,
-        scores: Scores,
-        slots: Slots,
-    ) -> None:
-        """Keep what is eligible of an engine's answer; where too little is left, score everything that is."""
+    def _sifted(self, queries: Vectors, k: int, eligible: BitMap, scores: Scores, slots: Slots) -> tuple[Scores, Slots]:
+        """What is eligible of an engine's answer; where too little is left, all that is eligible is scored."""
         kept = slots >= 0 if len(eligible) == len(self) else bitmaps.contains(eligible, slots, len(self))
         if slots.shape[1] > k or not kept.all():
             order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
-            kept, slots = np.take_along_axis(kept, order, axis=1), np.take_along_axis(slots, order, axis=1)
-            scores = np.take_along_axis(scores, order, axis=1)
-        found.ids[members, :k] = np.where(kept, self.ids[slots], -1)
-        found.scores[members, :k] = np.where(kept, scores, -np.inf)
+            scores, slots = np.take_along_axis(scores, order, axis=1), np.take_along_axis(slots, order, axis=1)
+            kept = np.take_along_axis(kept, order, axis=1)
+            slots[~kept] = -1
         short = np.flatnonzero(kept.sum(axis=1) < min(k, len(eligible)))
         if len(short):
-            self._gather(found, queries, k, eligible, members[short])
+            scores[short], slots[short] = self._among(queries[short], k, eligible)
+        return scores, slots
 
-    def _gather(self, found: Neighbours, queries: Vectors, k: int, eligible: BitMap, members: Slots) -> None:
-        """Score the eligible rows and nothing else."""
-        slots = bitmaps.slots_of(eligible)
-        best = best_of(queries[members] @ self.vectors.take(slots).T, self.ids[slots], k)
-        found.ids[members, :k], found.scores[members, :k] = best
+    def _among(self, queries: Vectors, k: int, eligible: BitMap) -> tuple[Scores, Slots]:
+        return self.vectors.search_among(queries, k, bitmaps.slots_of(eligible))
