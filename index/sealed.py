@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from pyroaring import BitMap
 
 from index import bitmaps
@@ -98,16 +99,19 @@ class Sealed:
         start = 0
         for group in groups:
             part = slice(start, start := start + len(group.members))
-            yield self._sifted(queries[members[part]], k, group.eligible, scores[part], slots[part])
+            verify = not selects and len(group.eligible) < len(self)
+            kept = bitmaps.contains(group.eligible, slots[part], len(self)) if verify else slots[part] >= 0
+            yield self._sifted(queries[members[part]], k, group.eligible, scores[part], slots[part], kept)
 
-    def _sifted(self, queries: Vectors, k: int, eligible: BitMap, scores: Scores, slots: Slots) -> tuple[Scores, Slots]:
-        """What is eligible of an engine's answer; where too little is left, all that is eligible is scored."""
-        kept = slots >= 0 if len(eligible) == len(self) else bitmaps.contains(eligible, slots, len(self))
+    def _sifted(
+        self, queries: Vectors, k: int, eligible: BitMap, scores: Scores, slots: Slots, kept: npt.NDArray[np.bool_]
+    ) -> tuple[Scores, Slots]:
+        """The first k that are kept of an engine's answer; where too few are, all that is eligible is scored."""
         if slots.shape[1] > k or not kept.all():
             order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
-            scores, slots = np.take_along_axis(scores, order, axis=1), np.take_along_axis(slots, order, axis=1)
             kept = np.take_along_axis(kept, order, axis=1)
-            slots[~kept] = -1
+            scores = np.take_along_axis(scores, order, axis=1)
+            slots = np.where(kept, np.take_along_axis(slots, order, axis=1), -1)
         short = np.flatnonzero(kept.sum(axis=1) < min(k, len(eligible)))
         if len(short):
             scores[short], slots[short] = self._among(queries[short], k, eligible)
