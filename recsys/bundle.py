@@ -213,6 +213,8 @@ def _interactions_frame(interactions: Interactions) -> pl.DataFrame:
 
 def _load_interactions(path: Path) -> Interactions:
     frame = pl.read_parquet(path)
+    event = frame["event"].dtype
+    assert isinstance(event, pl.Enum)  # as `_interactions_frame` wrote it
     runs = frame["user_id"].rle().struct.unnest()  # a user's rows stand together
     optional = {
         name: frame[name].to_numpy() if name in frame.columns else None for name in ("occurred_at", "lat", "lon")
@@ -223,7 +225,7 @@ def _load_interactions(path: Path) -> Interactions:
         item_idx=frame["item_idx"].to_numpy(),
         file_row=frame["file_row"].to_numpy(),
         event=frame["event"].to_physical().to_numpy().astype(np.int16),
-        event_names=frame["event"].cat.get_categories().to_list(),
+        event_names=event.categories.to_list(),
         value=frame["value"].to_numpy(),
         **optional,
     )

@@ -104,7 +104,7 @@ class SplitConfig(_Section):
     cutoff_quantile: float = Field(0.9, gt=0, lt=1)
     """The share of all interactions before the test cutoff; validation takes the same share of what is left."""
     targets: Literal["next", "last", "all"] = "next"
-    """Of a user's events after the cutoff: the first, the last (whose history reaches beyond the cutoff), or the set."""
+    """Of a user's events after the cutoff: the first, the last (its history reaches past the cutoff), or the set."""
 
 
 class PriorConfig(_Section):

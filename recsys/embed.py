@@ -4,7 +4,6 @@ Shapes: N items, Q histories, D width.
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,41 +51,25 @@ def embed_histories(model: TwoTower, item_vectors: Tensor, histories: Histories)
     """
     device = next(model.parameters()).device
     vectors = F.embedding(histories.item_idx, item_vectors).to(device)
-    everywhere = model.user_tower(histories.to(device), vectors).cpu()  # (Q, H, D)
+    everywhere: Tensor = model.user_tower(histories.to(device), vectors).cpu()  # (Q, H, D)
     newest = everywhere[torch.arange(len(everywhere)), histories.newest]
     return newest.masked_fill((histories.item_idx == 0).all(1, keepdim=True), 0.0)
 
 
-def embed_cases(
-    model: TwoTower, item_vectors: Tensor, interactions: Interactions, cases: Cases, *, request_time: bool
-) -> Tensor:
+def embed_cases(model: TwoTower, item_vectors: Tensor, interactions: Interactions, cases: Cases) -> Tensor:
     """User vectors of evaluation cases, in batches of histories of like length.
-
-    Without ``request_time`` the model is told the newest event's instant instead of the target's.
 
     Returns:
         ``(Q, D)`` unit rows, in the order of the cases.
     """
+    tower = model.user_tower.config
     order = np.argsort(cases.stops - cases.starts, kind="stable")
     vectors = torch.zeros(len(cases), item_vectors.shape[1])
     for at in range(0, len(order), HISTORIES_AT_ONCE):
         rows = order[at : at + HISTORIES_AT_ONCE]
+        asked = None if cases.requested_at is None or not tower.request_time else cases.requested_at[rows]
         histories = gather_histories(
-            interactions,
-            cases.starts[rows],
-            cases.stops[rows],
-            length=model.user_tower.config.history_length,
-            requested_at=_asked(model, interactions, cases, rows, request_time=request_time),
+            interactions, cases.starts[rows], cases.stops[rows], length=tower.history_length, requested_at=asked
         )
         vectors[torch.from_numpy(rows)] = embed_histories(model, item_vectors, histories)
     return vectors
-
-
-def _asked(
-    model: TwoTower, interactions: Interactions, cases: Cases, rows: npt.NDArray[np.int64], *, request_time: bool
-) -> npt.NDArray[np.int64] | None:
-    if not model.user_tower.config.request_time or interactions.occurred_at is None or cases.requested_at is None:
-        return None
-    if request_time:
-        return cases.requested_at[rows]
-    return interactions.occurred_at[cases.stops[rows] - 1]

@@ -38,7 +38,8 @@ def ndcg(ranks: Floats, cases: Cases, *, k: int) -> Floats:
     gains = np.where(ranks <= k, 1 / np.log2(ranks + 1), 0.0)
     most = np.minimum(_sum(np.ones_like(ranks), cases), k).astype(np.int64)
     ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
-    return _sum(gains, cases) / ideal[most]
+    per_case: Floats = _sum(gains, cases) / ideal[most]
+    return per_case
 
 
 def mrr(ranks: Floats, cases: Cases, *, k: int) -> Floats:
@@ -94,4 +95,4 @@ def paired_p_value(
 
 
 def _sum(values: npt.NDArray[np.generic], cases: Cases) -> Floats:
-    return np.bincount(cases, weights=values.astype(np.float64))
+    return np.bincount(cases, weights=values.astype(np.float64)).astype(np.float64)

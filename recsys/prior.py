@@ -51,7 +51,7 @@ class TransitionPrior:
         return cosines / self.temperature + self.weight * self.log_prior(item_idx, candidates)
 
 
-def log_share(counted: Tensor, candidates: Tensor, *, floor: float) -> Tensor:
+def log_share(counted: Tensor, candidates: Tensor, *, floor: float | Tensor) -> Tensor:
     """Log of each candidate's smoothed share of its row of counts: (Q, N + 1) and (Q, C) → (Q, C)."""
     share = counted.gather(1, candidates) / counted.sum(1, keepdim=True).clamp(min=1e-12)
     return torch.log((1 - floor) * share + floor / (counted.shape[1] - 1))

@@ -58,13 +58,7 @@ def run_training(
     counts = item_counts(split.train, num_items=len(catalogue))
     audit_counts(split, counts, what="item counts")
     item_vectors = embed_items(model, features, known_ids(counts))
-    queries = embed_cases(
-        model,
-        item_vectors,
-        interactions,
-        split.validation[:VALIDATION_CASES],
-        request_time=config.user_tower.request_time,
-    )
+    queries = embed_cases(model, item_vectors, interactions, split.validation[:VALIDATION_CASES])
     prior = learn_prior(split, queries, item_vectors, config) if config.prior.enabled else None
     bundle = Bundle(
         config=config,

@@ -134,6 +134,13 @@ def temporal(interactions: Interactions, config: SplitConfig) -> Split:
     )
 
 
+def without_request_time(cases: Cases, interactions: Interactions) -> Cases:
+    """The same cases, asked right after the newest known event: nothing tells when the target happened."""
+    if interactions.occurred_at is None:
+        return cases
+    return replace(cases, requested_at=interactions.occurred_at[np.maximum(cases.stops - 1, 0)])
+
+
 def keep(interactions: Interactions, mask: npt.NDArray[np.bool_]) -> Interactions:
     """A copy of the rows in ``mask`` (E,), with all users."""
     columns = {

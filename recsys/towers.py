@@ -104,7 +104,8 @@ class UserTower(nn.Module):
         self.config = tower
         self.item = nn.Linear(width, width)
         self.event = nn.Embedding(num_events, width) if tower.events and num_events > 1 else None
-        self.register_buffer("value_edges", value_edges)  # (E,) ascending: where one bucket of values ends
+        self.value_edges: Tensor
+        self.register_buffer("value_edges", value_edges)  # ascending: where one bucket of values ends
         self.value = nn.Embedding(len(value_edges) + 2, width) if tower.values and len(value_edges) else None
         self.gap = nn.Embedding(NUM_BUCKETS, width) if tower.gaps else None
         self.newest_age = nn.Embedding(NUM_BUCKETS, width) if tower.ages else None
@@ -151,10 +152,11 @@ class UserTower(nn.Module):
             attention_mask=self._attention_bias(histories, real),
             position_ids=steps,
         ).last_hidden_state
-        return F.normalize(self.out(hidden).float(), dim=-1)
+        vectors: Tensor = F.normalize(self.out(hidden).float(), dim=-1)
+        return vectors
 
     def _inputs(self, histories: Histories, item_vectors: Tensor) -> Tensor:  # (B, H, D)
-        inputs = self.item(item_vectors * math.sqrt(item_vectors.shape[-1]))
+        inputs: Tensor = self.item(item_vectors * math.sqrt(item_vectors.shape[-1]))
         if self.event is not None:
             inputs = inputs + self.event(histories.event)
         if self.value is not None:
@@ -173,7 +175,7 @@ class UserTower(nn.Module):
     def _attention_bias(self, histories: Histories, real: Tensor) -> Tensor:  # (B, heads, H, H)
         positions = torch.arange(real.shape[1], device=real.device)
         distance = positions[:, None] - positions  # (H, H); padding stands at one end, so it changes no distance
-        bias = self.step_bias(distance.clamp(0, len(self.step_bias.weight) - 1))[None]
+        bias: Tensor = self.step_bias(distance.clamp(0, len(self.step_bias.weight) - 1))[None]
         if self.age_bias is not None:
             age_s = histories.asked_at[:, :, None] - histories.occurred_at[:, None, :]
             bias = bias + self.age_bias(duration_bucket(age_s))

@@ -107,7 +107,7 @@ def train_towers(
                 optimizer.zero_grad()  # an accumulation that the epoch cut short is dropped
                 accelerator.step = 0
 
-                figures = validate(towers, features, ids, split, request_time=tower.request_time)
+                figures = validate(towers, features, ids, split)
                 figures |= {"loss": float(torch.stack(losses).mean()), "seconds": time.monotonic() - began}
                 course.epoch += 1
                 course.curve.append(figures)
@@ -141,16 +141,14 @@ def contrast(user_vectors: Tensor, item_vectors: Tensor, batch: Batch, knobs: Tr
     )
 
 
-def validate(
-    towers: TwoTower, features: ItemFeatures, ids: Tensor, split: Split, *, request_time: bool
-) -> dict[str, float]:
+def validate(towers: TwoTower, features: ItemFeatures, ids: Tensor, split: Split) -> dict[str, float]:
     """Recall and NDCG of the towers alone on the validation cases, whole catalogue, seen items masked."""
     item_vectors = embed_items(towers, features, ids)
     cases = split.validation[:VALIDATION_CASES]
     ranks = []
     for at in range(0, len(cases), 512):
         part = cases[at : at + 512]
-        users = embed_cases(towers, item_vectors, split.interactions, part, request_time=request_time)
+        users = embed_cases(towers, item_vectors, split.interactions, part)
         scores = mask_seen(users @ item_vectors.T, split.interactions, part)
         scores[:, 0] = float("-inf")
         targets = torch.from_numpy(split.interactions.item_idx[part.target_rows].astype(np.int64))
@@ -234,7 +232,7 @@ def autocast(device: torch.device, knobs: TrainConfig) -> torch.autocast:
 def bf16_is_fast(device: torch.device) -> bool:
     """Whether the device multiplies bf16 in hardware; elsewhere it is emulated, and slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
