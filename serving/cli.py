@@ -1,0 +1,127 @@
+"""The ``recsys`` command. Every verb imports what it needs when it is called, so that ``recsys --help`` is quick."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from index.errors import VectorIndexError
+from recsys.errors import InputError
+from serving import data_commands, train_commands
+
+if TYPE_CHECKING:
+    from serving.schemas import RecommendAnswer
+
+BAD_INPUT = 2
+FAILED = 1
+
+
+class CleanErrors(TyperGroup):
+    """What the user can mend is one message, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(ctx)
+        except (InputError, VectorIndexError) as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(BAD_INPUT) from None
+
+
+app = typer.Typer(
+    cls=CleanErrors, no_args_is_help=True, help="Two-tower retrieval: from two tables to a served top-k answer."
+)
+app.add_typer(data_commands.app, name="data")
+app.command()(train_commands.train)
+app.command()(train_commands.evaluate)
+
+BundleOption = Annotated[Path, typer.Option(help="The folder that `recsys train` left.")]
+
+
+@app.command()
+def serve(
+    bundle: BundleOption,
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+) -> None:
+    """Answer over HTTP until stopped. The API is described at /docs."""
+    from serving.server import LoadingFailedError
+    from serving.server import serve as serve_until_stopped
+
+    try:
+        serve_until_stopped(
+            bundle, host=host, port=port, announce=lambda url: print(f"{bundle} at {url}, see {url}/docs", flush=True)
+        )
+    except LoadingFailedError:  # the log has said why
+        raise typer.Exit(FAILED) from None
+    except OSError as problem:
+        typer.echo(f"Error: cannot listen at {host}, port {port}: {problem.strerror}. Pass another --port.", err=True)
+        raise typer.Exit(FAILED) from None
+
+
+@app.command()
+def recommend(
+    bundle: BundleOption,
+    user: Annotated[str | None, typer.Option(help="A user_id of the bundle's interactions.")] = None,
+    history: Annotated[str, typer.Option(help="Item ids, the oldest first: 242,302. They follow what is stored.")] = "",
+    k: Annotated[int, typer.Option("-k", "--k", min=1, max=1000, help="How many items.")] = 10,
+    requested_at: Annotated[
+        str | None, typer.Option(help="As of when: unix seconds or ISO 8601, UTC unless it says otherwise.")
+    ] = None,
+    exclude_seen: Annotated[bool, typer.Option(help="Leave out what the history holds.")] = True,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what brought each item here.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP service answers.")] = False,
+) -> None:
+    """Recommend items to a user, to a history, or to a stranger."""
+    from serving.schemas import HistoryEvent, RecommendRequest
+    from serving.service import open_service
+
+    request = RecommendRequest(
+        user_id=user,
+        history=[HistoryEvent(item_id=item_id.strip()) for item_id in history.split(",") if item_id.strip()],
+        k=k,
+        requested_at=None if requested_at is None else _unix_seconds(requested_at),
+        exclude_seen=exclude_seen,
+        explain=explain,
+    )
+    answer = open_service(bundle).recommend(request)
+    if as_json:
+        typer.echo(answer.model_dump_json(exclude_none=True))
+    else:
+        _print_answer(answer)
+
+
+def _unix_seconds(instant: str) -> int:
+    import polars as pl
+
+    from recsys.instants import unix_seconds
+
+    seconds = unix_seconds(pl.Series([instant]), unit="s")[0]
+    if seconds is None:
+        raise InputError(f"--requested-at {instant}: no instant. Write 2026-11-22T09:30 or unix seconds.")
+    return int(seconds)
+
+
+def _print_answer(answer: "RecommendAnswer") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    explained = any(item.reasons for item in answer.items)
+    table = Table(title=f"{answer.path}, model {answer.model[:12]}", title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("item_id", no_wrap=True)
+    table.add_column("title")
+    table.add_column("score", justify="right")
+    if explained:
+        table.add_column("because of")
+    for rank, item in enumerate(answer.items, start=1):
+        cells = [str(rank), item.item_id, item.title, f"{item.score:.3f}"]
+        if item.reasons:
+            carriers = item.reasons.followed or item.reasons.alike
+            cells.append(", ".join(carrier.title or carrier.item_id for carrier in carriers))
+        table.add_row(*cells)
+    Console().print(table)
+    for warning in answer.warnings:
+        Console(file=sys.stderr).print(warning, style="yellow", markup=False)

@@ -1,0 +1,171 @@
+"""Every error as a problem document (RFC 9457), and the word of that in the OpenAPI description."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from serving.owner import NotReadyError
+from serving.service import UnknownItemError
+
+MEDIA_TYPE = "application/problem+json"
+_KIND = "urn:problem-type:recsys:"
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    detail: str
+    pointer: str | None = None
+    """Where in the body, as a JSON pointer."""
+    parameter: str | None = None
+    """Or which parameter of the address."""
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str = "about:blank"
+    """The kind of problem; about:blank where the status says it all."""
+    title: str
+    """The kind of problem in words."""
+    status: int
+    detail: str
+    """This very problem: what was found, where, and what to do."""
+    instance: str
+    """The path that was asked."""
+    errors: list[Fault] | None = None
+    """Each fault of an invalid request."""
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def may_fail(*statuses: HTTPStatus) -> Responses:
+    """For the ``responses`` of a route: the problems it can answer with."""
+    return {int(status): {"model": Problem, "description": status.phrase} for status in statuses}
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Make every error of the app a problem document, in its answers and in its description."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(UnknownItemError, _unknown_item)
+    app.add_exception_handler(NotReadyError, _not_ready)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+
+
+def _problem(
+    request: Request,
+    status: HTTPStatus,
+    detail: str,
+    *,
+    kind: tuple[str, str] | None = None,
+    faults: Sequence[Fault] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    name, title = kind or ("", status.phrase)
+    problem = Problem(
+        type=_KIND + name if name else "about:blank",
+        title=title,
+        status=status,
+        detail=detail,
+        instance=quote(request.url.path),
+        errors=None if faults is None else list(faults),
+    )
+    return Response(problem.model_dump_json(exclude_none=True), status, headers, MEDIA_TYPE)
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if found[0]["type"] == "json_invalid":
+        detail = f"The body is not JSON: {found[0]['ctx']['error']} at character {found[0]['loc'][-1]}."
+        return _problem(request, HTTPStatus.BAD_REQUEST, detail, kind=("malformed-body", "The body is not JSON"))
+    faults = [_fault(one) for one in found]
+    detail = "; ".join(f"{fault.pointer or fault.parameter}: {fault.detail}" for fault in faults[:5])
+    kind = ("invalid-request", "The request is not valid")
+    return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, kind=kind, faults=faults)
+
+
+def _unknown_item(request: Request, error: Exception) -> Response:
+    return _problem(request, HTTPStatus.NOT_FOUND, str(error), kind=("unknown-item", "There is no such item"))
+
+
+def _not_ready(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NotReadyError)
+    headers = {"Retry-After": "1"} if error.loading else None
+    kind = ("not-ready", "The service is not ready")
+    return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error), kind=kind, headers=headers)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    details = {
+        HTTPStatus.NOT_FOUND: "There is nothing at this address; /docs lists what there is.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} does not work at this address; /docs says what does.",
+        HTTPStatus.BAD_REQUEST: "The body cannot be read as JSON in UTF-8.",
+    }
+    return _problem(request, status, details.get(status, str(error.detail)), headers=error.headers)
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    detail = "The service failed on this request. Its log says why."
+    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+def _fault(error: Mapping[str, Any]) -> Fault:
+    source, *place = error["loc"]
+    detail = f"{_words(error)}{_given(error)}"
+    if source == "body":
+        return Fault(detail=detail, pointer="#" + "".join("/" + _escaped(part) for part in place))
+    return Fault(detail=detail, parameter=_escaped(place[0]) if place else str(source))
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "There is no such field; /docs lists those there are"
+        case "model_attributes_type" if isinstance(error["input"], bytes):
+            return "Send the body as JSON, with the header content-type: application/json"
+        case _:
+            return str(error["msg"])
+
+
+def _given(error: Mapping[str, Any]) -> str:
+    given = error["input"]
+    if not isinstance(given, str | int | float):
+        return ""
+    return f" (given: {ascii(given) if len(repr(given)) <= 60 else ascii(given)[:57] + '…'})"
+
+
+def _escaped(part: str | int) -> str:
+    """A step of a JSON pointer within a URI; what is no text in UTF-8 is replaced."""
+    return quote(str(part).replace("~", "~0").replace("/", "~1"), safe="~", errors="replace")
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description, with every error under its own media type."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for status, response in operation["responses"].items():
+                    if int(status) >= HTTPStatus.BAD_REQUEST:
+                        response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
+        app.openapi_schema = document
+    return app.openapi_schema

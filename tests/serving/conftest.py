@@ -1,0 +1,81 @@
+"""A small shop with a known habit: who takes one thing takes the next on the shelf; trained once for all tests."""
+
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+from index.vector_index import VectorIndex
+from recsys.bundle import load_bundle, write_manifest
+from recsys.catalogue import read_catalogue
+from recsys.config import read_config
+from recsys.interactions import read_interactions
+from recsys.run import run_training
+from serving.service import open_service
+
+ITEMS, USERS, EVENTS = 40, 90, 9
+HOUR_S = 3_600
+OPENED_AT = 1_700_000_000
+TINY = ("item_tower.text=false", "width=16", "train.epochs=2", "train.tracker=none", "split.kind=leave-one-out")
+
+
+def item_id(number):
+    return f"shelf/{number % ITEMS:02}"
+
+
+def shop_tables(*, clock=True, seed=0):
+    """Each user starts somewhere on the ring and mostly moves one on; every instant is of one event alone."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(USERS):
+        at = int(rng.integers(ITEMS))
+        for step in range(EVENTS):
+            at += 1 if rng.random() < 0.9 else int(rng.integers(2, 6))
+            instant = OPENED_AT + (step * USERS + user) * HOUR_S
+            rows.append((f"顾客{user}", item_id(at), instant, "buy" if step % 3 == 2 else "view", float(step % 5 + 1)))
+    interactions = pl.DataFrame(rows, schema=["user_id", "item_id", "occurred_at", "event", "value"], orient="row")
+    if not clock:
+        interactions = interactions.rename({"occurred_at": "position"})
+    items = pl.DataFrame(
+        {
+            "item_id": [item_id(number) for number in range(ITEMS)],
+            "title": [f"第{number}号 茶 ☕" for number in range(ITEMS)],
+            "categories": [["odd" if number % 2 else "even"] for number in range(ITEMS)],
+        }
+    )
+    return interactions, items
+
+
+def train_shop(folder, *, clock=True, seed=0):
+    """A trained bundle of the shop with its index, as `recsys train` leaves it."""
+    interactions, items = shop_tables(clock=clock, seed=seed)
+    catalogue, _ = read_catalogue(items)
+    table, catalogue, _ = read_interactions(interactions, catalogue)
+    bundle = run_training(table, catalogue, read_config(overrides=[*TINY, f"seed={seed}"]), folder)
+    ids = np.arange(1, len(bundle.item_vectors))
+    VectorIndex.build(bundle.item_vectors[1:], ids, fingerprint=bundle.fingerprint).save(folder / "index")
+    write_manifest(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory):
+    """The bundle's folder; to be read only."""
+    return train_shop(tmp_path_factory.mktemp("shop") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def bundle(shop):
+    return load_bundle(shop)
+
+
+@pytest.fixture(scope="session")
+def service(shop):
+    return open_service(shop)
+
+
+@pytest.fixture
+def broken(shop, tmp_path):
+    """A copy of the bundle's folder, to be broken."""
+    return shutil.copytree(shop, tmp_path / "bundle")
