@@ -77,6 +77,7 @@ def fit_prior(
     cosines, candidates, item_idx, targets = cosines[hit], candidates[hit], item_idx[hit], targets[hit]
     answer = (candidates == targets[:, None]).int().argmax(1)
     empty = candidates == 0
+    cosines = cosines.masked_fill(empty, 0.0)  # −inf would turn the gradient of sharpness into nan
     counted = torch.from_numpy(counter.scores(item_idx))
     # sharpness lets the likelihood be fitted although the towers' probabilities may be over- or underconfident.
     weight, floor_logit, sharpness = (torch.tensor(start, requires_grad=True) for start in (0.3, -2.0, 1.0))
