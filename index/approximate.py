@@ -27,6 +27,7 @@ _ROWS_TO_PLACE_A_CLUSTER = 39  # FAISS's own lower bound
 _ROWS_TO_TRAIN_A_CLUSTER = 64
 _ROWS_TO_TRAIN_CODES = 65_536
 _ROWS_AT_ONCE = 65_536
+_FEWEST_CANDIDATES = 200
 
 
 class CpuEngine:
@@ -82,16 +83,21 @@ class CpuEngine:
 
     def _parameters(self, k: int, share: float, selector: faiss.IDSelector | None) -> faiss.SearchParameters:
         match self.kind:
-            case FastScan(k_factor=k_factor):
-                return faiss.IndexRefineSearchParameters(k_factor=k_factor)
-            case IVFFastScan(k_factor=k_factor):
+            case FastScan():
+                return faiss.IndexRefineSearchParameters(k_factor=self._candidates(k) / k)
+            case IVFFastScan():
                 inner = faiss.IVFSearchParameters(nprobe=self._nprobe(share), sel=selector)
-                return faiss.IndexRefineSearchParameters(k_factor=k_factor, base_index_params=inner)
+                return faiss.IndexRefineSearchParameters(k_factor=self._candidates(k) / k, base_index_params=inner)
             case IVFFlat():
                 return faiss.IVFSearchParameters(nprobe=self._nprobe(share), sel=selector)
-            case HNSW(k_factor=k_factor):
+            case HNSW():
                 inner = faiss.SearchParametersHNSW(efSearch=self._ef(k, share), sel=selector)
-                return faiss.IndexRefineSearchParameters(k_factor=k_factor, base_index_params=inner)
+                return faiss.IndexRefineSearchParameters(k_factor=self._candidates(k) / k, base_index_params=inner)
+
+    def _candidates(self, k: int) -> int:
+        """How many rows the codes propose: however short the answer, codes err by some dozens of places."""
+        assert not isinstance(self.kind, IVFFlat)
+        return max(_FEWEST_CANDIDATES, math.ceil(k * self.kind.k_factor))
 
     def _nprobe(self, share: float) -> int:
         assert isinstance(self.kind, IVFFastScan | IVFFlat)
@@ -100,21 +106,21 @@ class CpuEngine:
 
     def _ef(self, k: int, share: float) -> int:
         assert isinstance(self.kind, HNSW)
-        return math.ceil(max(self.kind.ef_search, k * self.kind.k_factor) / share)
+        return math.ceil(max(self.kind.ef_search, self._candidates(k)) / share)
 
     def cost_ns(self, queries: int, k: int, share: float = 1.0) -> float:
         """About how long a batch takes on one core when only a share of the rows is eligible."""
         rows, dim = len(self._vectors), self._vectors.dim
         nlist: int = getattr(self.base, "nlist", 1)
         match self.kind:
-            case FastScan(k_factor=k_factor):
-                a_query = 0.018 * rows + k * k_factor
-            case IVFFastScan(k_factor=k_factor):
-                a_query = 0.3 * nlist + 0.018 * rows * self._nprobe(share) / nlist + k * k_factor
+            case FastScan():
+                a_query = 0.018 * rows + self._candidates(k)
+            case IVFFastScan():
+                a_query = 0.3 * nlist + 0.018 * rows * self._nprobe(share) / nlist + self._candidates(k)
             case IVFFlat():
                 a_query = 0.3 * nlist + 0.25 * rows * self._nprobe(share) / nlist
-            case HNSW(k_factor=k_factor):
-                a_query = 6.0 * self._ef(k, share) + k * k_factor
+            case HNSW():
+                a_query = 6.0 * self._ef(k, share) + self._candidates(k)
         selector = 0.0 if share == 1.0 else 2.0 * rows
         return queries * (dim * a_query + selector)
 

@@ -174,20 +174,22 @@ class VectorIndex:
                 self._state = state
 
     def _compact_if_due(self) -> None:
-        state = self._state
-        waiting = state.delta_rows + len(state.sealed) - len(state.sealed_visible)
-        if waiting < max(COMPACT_AFTER_ROWS, COMPACT_AFTER_SHARE * len(state.sealed)):
-            return
-        if self._compactor is None or not self._compactor.is_alive():
+        if self._is_due() and (self._compactor is None or not self._compactor.is_alive()):
             self._compactor = threading.Thread(target=self._compact_aside, name="index-compaction")
             self._compactor.start()
+
+    def _is_due(self) -> bool:
+        state = self._state
+        waiting = state.delta_rows + len(state.sealed) - len(state.sealed_visible)
+        return waiting >= max(COMPACT_AFTER_ROWS, COMPACT_AFTER_SHARE * len(state.sealed))
 
     def _compact_aside(self) -> None:
         faiss.omp_set_num_threads(1)  # of this thread: the other cores are left to the searches
         try:
-            self.compact()
+            while self._is_due():
+                self.compact()
         except Exception:
-            logger.exception("Compaction failed; the index serves on and tries again after more updates.")
+            logger.exception("Compaction failed; the index serves on and tries again after the next update.")
 
     def save(self, directory: Path | str) -> None:
         """Write a new version of the index in a directory; from now on it lives there, and updates are logged there.

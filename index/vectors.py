@@ -70,10 +70,12 @@ class SealedVectors:
     def cost_ns(self, queries: int, k: int, share: float = 1.0) -> float:
         """About how long some queries take on one core; the vectors are read once for all of a batch."""
         if queries >= self._batch:
-            a_query = self.dim * (0.04 + 1.0 / queries) + (1.0 if share < 1.0 else 0.0)
+            a_row = self.dim * (0.04 + 1.0 / queries) + (1.0 if share < 1.0 else 0.0)
+            a_place = 60.0 * (1 + len(self) / ROWS_AT_ONCE)  # the k best are put in order once for each part
         else:
-            a_query = 0.3 * self.dim if share == 1.0 else 2.0 + 0.6 * self.dim * share
-        return queries * (a_query * len(self) + 20 * k)
+            a_row = 0.3 * self.dim if share == 1.0 else 2.0 + 0.6 * self.dim * share
+            a_place = 50.0
+        return queries * (a_row * len(self) + a_place * k)
 
     def search(
         self,
