@@ -13,20 +13,39 @@ from index.errors import VectorIndexError
 from index.filters import Attributes, Filter
 from index.neighbours import Ids, Vectors
 
+MOST = 1e15
+"""The largest number a vector may hold: products of such vectors still fit a float32."""
+MOST_IN_HALF = 6e4
 
-def checked_vectors(vectors: npt.ArrayLike, dim: int | None, what: str) -> Vectors:
+
+def checked_vectors(vectors: npt.ArrayLike, dim: int | None, what: str, *, most: float = MOST) -> Vectors:
     """Finite float32 rows, of the width asked for.
 
     Raises:
-        VectorIndexError: another shape or width, or a value that is not finite.
+        VectorIndexError: not numbers, another shape or width, or a value that is not finite or too large.
     """
-    rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    rows = _as_rows(vectors, what)
     if rows.ndim != 2 or rows.shape[1] == 0 or (dim is not None and rows.shape[1] != dim):
         raise VectorIndexError(f"{what} {rows.shape}: expected a 2-D array with rows of width {dim or '1 or more'}.")
-    if not np.isfinite(rows).all():
-        row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise VectorIndexError(f"{what}, row {row}: not finite. Leave the row out or mend its vector.")
+    if rows.size and not np.abs(rows).max() <= most:  # so that NaN is caught too
+        row = int(np.flatnonzero(~(np.abs(rows) <= most).all(axis=1))[0])
+        raise VectorIndexError(
+            f"{what}, row {row}: holds a number that is not finite or beyond {most:g}. Leave it out or mend it."
+        )
     return rows
+
+
+def _as_rows(vectors: npt.ArrayLike, what: str) -> Vectors:
+    if isinstance(vectors, np.ndarray) and vectors.dtype == np.float32:
+        return np.ascontiguousarray(vectors)
+    try:
+        array = np.asarray(vectors)
+    except ValueError as cause:
+        raise VectorIndexError(f"{what}: rows of different widths. Give each the same number of values.") from cause
+    if array.dtype.kind not in "fiu":
+        raise VectorIndexError(f"{what}, {array.dtype}: expected numbers.")
+    with np.errstate(over="ignore"):  # what overflows is refused as not finite
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def checked_ids(ids: npt.ArrayLike) -> Ids:
@@ -35,24 +54,29 @@ def checked_ids(ids: npt.ArrayLike) -> Ids:
     Raises:
         VectorIndexError: not whole numbers, negative, or not a flat list.
     """
-    array = np.asarray(ids)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+    try:
+        array = np.asarray(ids)
+    except ValueError as cause:
+        raise VectorIndexError("ids: expected a flat list of whole numbers.") from cause
+    if array.shape == (0,):
+        return np.empty(0, dtype=np.int64)  # an empty list has no type of its own
+    if array.ndim != 1 or array.dtype.kind not in "iu":
         raise VectorIndexError(f"ids, {array.dtype} {array.shape}: expected a flat list of whole numbers.")
     array = array.astype(np.int64)
-    if array.size and array.min() < 0:
+    if array.min() < 0:
         raise VectorIndexError(f"ids: {array.min()} is negative. Ids are 0 or more; −1 means nothing was found.")
     return array
 
 
 def checked_rows(
-    ids: npt.ArrayLike, vectors: npt.ArrayLike, attributes: Attributes | None, dim: int | None
+    ids: npt.ArrayLike, vectors: npt.ArrayLike, attributes: Attributes | None, *, dim: int | None, half: bool
 ) -> tuple[Ids, Vectors, Attributes]:
     """Rows to be taken in.
 
     Raises:
         VectorIndexError: what ``checked_ids`` and ``checked_vectors`` refuse, repeated ids, or lengths that differ.
     """
-    checked, rows = checked_ids(ids), checked_vectors(vectors, dim, "vectors")
+    checked, rows = checked_ids(ids), checked_vectors(vectors, dim, "vectors", most=MOST_IN_HALF if half else MOST)
     if len(checked) != len(rows):
         raise VectorIndexError(f"{len(checked)} ids for {len(rows)} vectors: give one id for each row.")
     unique, counts = np.unique(checked, return_counts=True)

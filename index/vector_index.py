@@ -65,9 +65,10 @@ class VectorIndex:
         """An index over N rows, in memory; N may be 0.
 
         Raises:
-            VectorIndexError: vectors that are not finite rows of one width, ids that are negative or repeated.
+            VectorIndexError: vectors that are not finite rows of one width, ids that are negative or repeated, a GPU kind
+                where there is no GPU.
         """
-        checked_ids, rows, checked = door.checked_rows(ids, vectors, attributes, None)
+        checked_ids, rows, checked = door.checked_rows(ids, vectors, attributes, dim=None, half=kind.half)
         return cls(State.of(seal(checked_ids, rows, checked, kind)), kind, fingerprint)
 
     @classmethod
@@ -136,7 +137,7 @@ class VectorIndex:
         Raises:
             VectorIndexError: what ``build`` refuses, or another writer holds the directory.
         """
-        self._apply(Upsert(*door.checked_rows(ids, vectors, attributes, self.dim)))
+        self._apply(Upsert(*door.checked_rows(ids, vectors, attributes, dim=self.dim, half=self.kind.half)))
 
     def delete(self, ids: npt.ArrayLike) -> None:  # (n,)
         """Remove rows; ids that are not there are passed over.
