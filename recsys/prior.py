@@ -7,7 +7,6 @@ Shapes: Q cases, C candidates, N items.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -96,5 +95,5 @@ def fit_prior(
         counter,
         temperature,
         weight=max(float(weight.detach()), 0.0),
-        floor=float(np.clip(torch.sigmoid(floor_logit.detach()), 1e-6, 1.0)),
+        floor=float(torch.sigmoid(floor_logit.detach()).clamp(min=1e-6)),
     )
