@@ -12,7 +12,7 @@ from recsys.errors import InputError
 from serving import data_commands, train_commands
 
 if TYPE_CHECKING:
-    from serving.schemas import RecommendAnswer
+    from serving.schemas import RecommendAnswer, RecommendRequest
 
 BAD_INPUT = 2
 FAILED = 1
@@ -75,12 +75,11 @@ def recommend(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP service answers.")] = False,
 ) -> None:
     """Recommend items to a user, to a history, or to a stranger."""
-    from serving.schemas import HistoryEvent, RecommendRequest
     from serving.service import open_service
 
-    request = RecommendRequest(
+    request = _request(
         user_id=user,
-        history=[HistoryEvent(item_id=item_id.strip()) for item_id in history.split(",") if item_id.strip()],
+        history=[{"item_id": item_id.strip()} for item_id in history.split(",") if item_id.strip()],
         k=k,
         requested_at=None if requested_at is None else _unix_seconds(requested_at),
         exclude_seen=exclude_seen,
@@ -91,6 +90,18 @@ def recommend(
         typer.echo(answer.model_dump_json(exclude_none=True))
     else:
         _print_answer(answer)
+
+
+def _request(**fields: object) -> "RecommendRequest":
+    from pydantic import ValidationError
+
+    from serving.schemas import RecommendRequest
+
+    try:
+        return RecommendRequest.model_validate(fields)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise InputError(f"recommend, {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
 
 
 def _unix_seconds(instant: str) -> int:

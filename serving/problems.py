@@ -15,6 +15,9 @@ from serving.owner import NotReadyError
 from serving.service import UnknownItemError
 
 MEDIA_TYPE = "application/problem+json"
+LONGEST_GIVEN = 60
+"""Characters of an offending value that are repeated in the answer."""
+
 _KIND = "urn:problem-type:recsys:"
 
 
@@ -148,7 +151,8 @@ def _given(error: Mapping[str, Any]) -> str:
     given = error["input"]
     if not isinstance(given, str | int | float):
         return ""
-    return f" (given: {ascii(given) if len(repr(given)) <= 60 else ascii(given)[:57] + '…'})"
+    told = repr(given)
+    return f" (given: {told if len(told) <= LONGEST_GIVEN else told[:LONGEST_GIVEN] + '…'})"
 
 
 def _escaped(part: str | int) -> str:

@@ -6,6 +6,7 @@ A text in a docstring under a field is also its description on /docs.
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 MAX_K = 1_000
 MAX_HISTORY = 10_000
@@ -15,7 +16,9 @@ YEAR_10000 = 253_402_300_800
 
 def _in_seconds(instant: int) -> int:
     if instant >= YEAR_10000:
-        raise ValueError("lies past the year 9999 in seconds; it looks like milliseconds, so divide it by 1000")
+        raise PydanticCustomError(
+            "not_seconds", "Past the year 9999 in seconds, so it looks like milliseconds: divide it by 1000"
+        )
     return instant
 
 
@@ -118,7 +121,7 @@ class RecommendAnswer(_Answer):
     warnings: list[str]
     """What of the request could not be used, and why."""
     timings_ms: dict[str, float]
-    """How long each stage took, and the total."""
+    """How long each stage took, each without the others, and the total. `rank` is the towers and the prior."""
 
 
 class SimilarItem(_Answer):

@@ -1,4 +1,4 @@
-"""A small shop with a known habit: who takes one thing takes the next on the shelf; trained once for all tests."""
+"""A small shop with a known habit: who takes one thing takes the next on the shelf. Trained once for all tests."""
 
 import shutil
 
@@ -20,12 +20,8 @@ OPENED_AT = 1_700_000_000
 TINY = ("item_tower.text=false", "width=16", "train.epochs=2", "train.tracker=none", "split.kind=leave-one-out")
 
 
-def item_id(number):
-    return f"shelf/{number % ITEMS:02}"
-
-
-def shop_tables(*, clock=True, seed=0):
-    """Each user starts somewhere on the ring and mostly moves one on; every instant is of one event alone."""
+def shop_tables(*, clock, seed):
+    """Each user starts somewhere on the ring and mostly moves one on; no two events share an instant."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(USERS):
@@ -33,13 +29,13 @@ def shop_tables(*, clock=True, seed=0):
         for step in range(EVENTS):
             at += 1 if rng.random() < 0.9 else int(rng.integers(2, 6))
             instant = OPENED_AT + (step * USERS + user) * HOUR_S
-            rows.append((f"顾客{user}", item_id(at), instant, "buy" if step % 3 == 2 else "view", float(step % 5 + 1)))
-    interactions = pl.DataFrame(rows, schema=["user_id", "item_id", "occurred_at", "event", "value"], orient="row")
-    if not clock:
-        interactions = interactions.rename({"occurred_at": "position"})
+            item_id = f"shelf/{at % ITEMS:02}"
+            rows.append((f"顾客{user}", item_id, instant, "buy" if step % 3 == 2 else "view", float(step % 5 + 1)))
+    order = "occurred_at" if clock else "position"
+    interactions = pl.DataFrame(rows, schema=["user_id", "item_id", order, "event", "value"], orient="row")
     items = pl.DataFrame(
         {
-            "item_id": [item_id(number) for number in range(ITEMS)],
+            "item_id": [f"shelf/{number:02}" for number in range(ITEMS)],
             "title": [f"第{number}号 茶 ☕" for number in range(ITEMS)],
             "categories": [["odd" if number % 2 else "even"] for number in range(ITEMS)],
         }
@@ -63,6 +59,17 @@ def train_shop(folder, *, clock=True, seed=0):
 def shop(tmp_path_factory):
     """The bundle's folder; to be read only."""
     return train_shop(tmp_path_factory.mktemp("shop") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def other_shop(tmp_path_factory):
+    """A bundle of other interactions with the same catalogue."""
+    return train_shop(tmp_path_factory.mktemp("other") / "bundle", seed=1)
+
+
+@pytest.fixture(scope="session")
+def shop_without_clock(tmp_path_factory):
+    return train_shop(tmp_path_factory.mktemp("clockless") / "bundle", clock=False)
 
 
 @pytest.fixture(scope="session")
