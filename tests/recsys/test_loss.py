@@ -1,0 +1,119 @@
+"""The losses against sums by hand, slow loops and the full softmax's gradient."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.loss import full_softmax_loss, in_batch_loss, sampled_softmax_loss
+
+
+def unit(rows, generator):
+    return torch.nn.functional.normalize(torch.randn(rows, 5, generator=generator), dim=-1)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+def test_full_softmax_by_hand():
+    # cosines: user 0 → .6 and .8 for items 1 and 2, user 1 → 1 and 0; temperature 0.5 doubles them.
+    users = torch.tensor([[0.6, 0.8], [1.0, 0.0]])
+    items = torch.tensor([[9.0, 9.0], [1.0, 0.0], [0.0, 1.0]])  # what stands at padding is never looked at
+    loss = full_softmax_loss(users, items, torch.tensor([1, 2]), temperature=0.5)
+    first = -(1.2 - math.log(math.exp(1.2) + math.exp(1.6)))
+    second = -(0.0 - math.log(math.exp(2.0) + math.exp(0.0)))
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_excluded_items_leave_the_denominator_but_a_positive_never_does():
+    users = torch.tensor([[0.6, 0.8]])
+    items = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-0.6, -0.8]])
+    excluded = torch.tensor([[False, True, True, False]])
+    loss = full_softmax_loss(users, items, torch.tensor([1]), temperature=0.5, excluded=excluded)
+    assert loss.item() == pytest.approx(-(1.2 - math.log(math.exp(1.2) + math.exp(-2.0))), rel=1e-6)
+    assert excluded.tolist() == [[False, True, True, False]]  # the caller's mask is not written to
+
+
+def slow_sampled(users, positive_vectors, positives, negative_vectors, negatives, log_q, temperature, excluded):
+    total = 0.0
+    for b in range(len(users)):
+        score = float(users[b] @ positive_vectors[b]) / temperature
+        denominator = math.exp(score)
+        for s in range(len(negatives)):
+            if negatives[s] == positives[b] or excluded[b, s]:
+                continue
+            denominator += math.exp(float(users[b] @ negative_vectors[s]) / temperature - float(log_q[s]))
+        total += -score + math.log(denominator)
+    return total / len(users)
+
+
+def test_sampled_softmax_equals_a_slow_double_loop(generator):
+    users, positive_vectors, negative_vectors = unit(4, generator), unit(4, generator), unit(7, generator)
+    positives = torch.tensor([3, 1, 1, 6])
+    negatives = torch.tensor([1, 2, 2, 3, 9, 6, 1])  # repeats, and accidental hits of every user
+    log_q = torch.randn(7, generator=generator)
+    excluded = torch.rand(4, 7, generator=generator) < 0.3
+    arguments = (users, positive_vectors, positives, negative_vectors, negatives, log_q)
+    loss = sampled_softmax_loss(*arguments, temperature=0.3, excluded=excluded)
+    assert loss.item() == pytest.approx(slow_sampled(*arguments, 0.3, excluded), rel=1e-5)
+
+
+def test_in_batch_negatives_are_the_other_positives(generator):
+    users, positive_vectors = unit(5, generator), unit(5, generator)
+    positives = torch.tensor([2, 4, 2, 7, 1])
+    log_q = torch.randn(5, generator=generator)
+    nothing = torch.zeros(5, 5, dtype=torch.bool)
+    slow = slow_sampled(users, positive_vectors, positives, positive_vectors, positives, log_q, 0.2, nothing)
+    assert in_batch_loss(users, positive_vectors, positives, log_q, temperature=0.2).item() == pytest.approx(
+        slow, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_with_log_q_the_gradient_is_that_of_the_full_softmax(in_batch, generator):
+    # Lopsided sampling: without log_q, or with its sign turned, popular items would be pushed away far too hard.
+    items = unit(13, generator)
+    items[0] = 0
+    user = unit(1, generator).requires_grad_()
+    full_softmax_loss(user, items, torch.tensor([4]), temperature=0.4).backward()
+    wanted = user.grad.clone()
+    q = np.linspace(1, 12, 12) ** 2
+    q /= q.sum()
+    drawn = torch.from_numpy(np.random.default_rng(0).choice(12, size=60_000, p=q) + 1)
+    log_q = torch.log(torch.from_numpy(len(drawn) * q[drawn - 1]).float())
+    user.grad = None
+    if in_batch:  # the first row is the user's own positive, the others are what the rest of a batch chose
+        users = torch.cat([user, unit(len(drawn), generator)])
+        batch = torch.cat([torch.tensor([4]), drawn])
+        everyone = torch.cat([torch.tensor([0.0]), log_q])
+        logits_of_one = sampled_softmax_loss(
+            users[:1], items[batch[:1]], batch[:1], items[batch], batch, everyone, temperature=0.4
+        )
+        logits_of_one.backward()
+    else:
+        sampled_softmax_loss(
+            user, items[[4]], torch.tensor([4]), items[drawn], drawn, log_q, temperature=0.4
+        ).backward()
+    assert torch.allclose(user.grad, wanted, atol=0.02 * float(wanted.norm()))
+
+
+def test_a_wrong_sign_of_log_q_would_be_seen(generator):
+    items, user = unit(13, generator), unit(1, generator).requires_grad_()
+    full_softmax_loss(user, items, torch.tensor([4]), temperature=0.4).backward()
+    wanted = user.grad.clone()
+    q = np.linspace(1, 12, 12) ** 2
+    q /= q.sum()
+    drawn = torch.from_numpy(np.random.default_rng(0).choice(12, size=60_000, p=q) + 1)
+    log_q = torch.log(torch.from_numpy(len(drawn) * q[drawn - 1]).float())
+    user.grad = None
+    sampled_softmax_loss(user, items[[4]], torch.tensor([4]), items[drawn], drawn, -log_q, temperature=0.4).backward()
+    assert not torch.allclose(user.grad, wanted, atol=0.2 * float(wanted.norm()))
+
+
+def test_a_user_without_any_negative_has_no_loss(generator):
+    users, items = unit(1, generator), unit(2, generator)
+    loss = in_batch_loss(users, items[1:], torch.tensor([1]), torch.zeros(1), temperature=0.1)
+    assert loss.item() == 0.0
