@@ -36,7 +36,8 @@ def popularity(train: Interactions, *, num_items: int) -> Scorer:
 def recent_popularity(train: Interactions, *, num_items: int, days: float) -> Scorer:
     """How often each item was chosen in the days before the request; where there is no clock, among users' newest five.
 
-    A case whose last days hold no event at all gets zeros throughout, and so the expected rank of a guess.
+    What happened at the instant of the request does not count. A case whose last days hold no event at all gets zeros
+    throughout: an order of nothing in particular.
     """
     occurred_at = train.occurred_at
     if occurred_at is None:
@@ -48,10 +49,16 @@ def recent_popularity(train: Interactions, *, num_items: int, days: float) -> Sc
 
     def score(cases: Cases) -> Tensor:
         assert cases.requested_at is not None
-        scores = np.zeros((len(cases), num_items + 1), np.float32)
-        for row, requested_at in enumerate(cases.requested_at):
-            first, last = np.searchsorted(instants, [requested_at - days * DAY_S, requested_at])
-            scores[row] = np.bincount(items[first:last], minlength=num_items + 1)
+        firsts = np.searchsorted(instants, cases.requested_at - days * DAY_S)
+        lasts = np.searchsorted(instants, cases.requested_at)
+        scores = np.empty((len(cases), num_items + 1), np.float32)
+        counts, first, last = np.zeros(num_items + 1, np.int64), 0, 0
+        # The window slides over the cases in the order of their requests, and counts only what it gains and loses.
+        for row in np.argsort(cases.requested_at, kind="stable"):
+            counts += np.bincount(items[last : lasts[row]], minlength=num_items + 1)
+            counts -= np.bincount(items[first : firsts[row]], minlength=num_items + 1)
+            first, last = firsts[row], lasts[row]
+            scores[row] = counts
         return torch.from_numpy(scores)
 
     return score
@@ -66,6 +73,11 @@ def item_knn(interactions: Interactions, train: Interactions, *, num_items: int,
         num_items: N.
         neighbours: Each item keeps its most similar; the others count 0.
     """
+    return nearest_items(interactions, item_cosines(train, num_items=num_items), neighbours=neighbours)
+
+
+def item_cosines(train: Interactions, *, num_items: int) -> sparse.csr_matrix:
+    """(N + 1, N + 1) cosines between the sets of users who chose two items; 0 of an item with itself."""
     shape = (len(train.user_ids), num_items + 1)
     ones = np.ones(len(train), np.float32)
     chosen = sparse.csr_matrix((ones, (train.user_idx, train.item_idx)), shape=shape)
@@ -73,15 +85,27 @@ def item_knn(interactions: Interactions, train: Interactions, *, num_items: int,
     lengths = np.sqrt(np.asarray(chosen.sum(0)).ravel())
     unit = chosen @ sparse.diags(1 / np.maximum(lengths, 1e-12))
     similar = sparse.csr_matrix(unit.T @ unit)
-    similar.setdiag(0)
+    others = similar - sparse.diags(similar.diagonal())
+    others.eliminate_zeros()
+    others.sort_indices()
+    return others
+
+
+def nearest_items(interactions: Interactions, similar: sparse.csr_matrix, *, neighbours: int) -> Scorer:
+    """Score by the summed similarity to what is in the history, each item of which knows its nearest few.
+
+    Args:
+        interactions: The whole table.
+        similar: ``(N + 1, N + 1)``, with sorted indices.
+        neighbours: How many each item keeps, ties by the smaller item_idx.
+    """
     nearest = _keep_largest(similar, neighbours)
 
     def score(cases: Cases) -> Tensor:
-        rows = np.repeat(np.arange(len(cases)), cases.stops - cases.starts)
-        items = np.concatenate(
-            [interactions.item_idx[start:stop] for start, stop in zip(cases.starts, cases.stops, strict=True)]
-        )
-        had = sparse.csr_matrix((np.ones(len(items), np.float32), (rows, items)), shape=(len(cases), num_items + 1))
+        rows, of_case = cases.history_rows()
+        items = interactions.item_idx[rows]
+        shape = (len(cases), similar.shape[0])
+        had = sparse.csr_matrix((np.ones(len(items), np.float32), (of_case, items)), shape=shape)
         return torch.from_numpy(np.asarray((had @ nearest).todense(), dtype=np.float32))
 
     return score

@@ -3,20 +3,23 @@
 Shapes: Q cases, N items, L targets, K ranking length.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
+from scipy import sparse
+from torch import Tensor
 
 from recsys.baselines import Scorer
 from recsys.catalogue import Catalogue
 from recsys.interactions import Interactions
-from recsys.metrics import bootstrap_means, case_metrics, paired_p_value
-from recsys.ranking import OUT, expected_ranks, mask_seen, top_k
+from recsys.metrics import bootstrap_means, case_metrics, paired_p_values
+from recsys.ranking import OUT, expected_ranks, mask_seen, ranked_up_to
 from recsys.split import Cases
 
 RANKING_LENGTH = 200
@@ -27,6 +30,8 @@ DRAWS = 1000
 
 Figure = dict[str, float]
 """value, and the 95 % interval of its bootstrap over users: low, high."""
+CaseFigures = Mapping[str, npt.NDArray[np.float64]]
+"""Metric → (Q,) what each case has by itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,35 +39,69 @@ class Judged:
     """What one recommender did with all cases."""
 
     ranks: npt.NDArray[np.float64]
-    """(L,) expected rank of each target, 1 = best."""
+    """(L,) expected rank of each target, 1 = best; ∞ where it is past `RANKING_LENGTH`, or may not be recommended."""
     item_idx: npt.NDArray[np.int64]
-    """(Q, K) what it ranked first, 0 where nothing more could be recommended."""
+    """(Q, K) what it ranked up to `RANKING_LENGTH`, best first; 0 where the list has ended."""
+    list_ranks: npt.NDArray[np.float64]
+    """(Q, K) expected rank of those: equal where scores tie."""
     scores: npt.NDArray[np.float32]
     """(Q, K) of those."""
 
 
 def judge(score: Scorer, cases: Cases, interactions: Interactions, *, allow_repeats: bool = False) -> Judged:
-    """Let a recommender score the whole catalogue for every case.
+    """Let a recommender rank the whole catalogue for every case.
+
+    A target's rank is read off the list that is kept: what metrics.json says can be recomputed from rankings.parquet.
 
     Args:
         score: Gives (Q, N + 1) scores.
-        cases: What is asked.
+        cases: What is asked; at least one.
         interactions: The table that the cases point into.
         allow_repeats: Whether items of the history may be recommended again.
     """
-    ranks, rankings, scores = [], [], []
+    ranks, lists = [], []
+    for part, scores in _scored(score, cases, interactions, allow_repeats=allow_repeats):
+        item_idx, list_ranks, best = (array.numpy() for array in ranked_up_to(scores, RANKING_LENGTH))
+        targets = interactions.item_idx[part.target_rows]
+        found = item_idx[part.target_cases] == targets[:, None]  # (L, K)
+        ranks.append(np.where(found, list_ranks[part.target_cases], np.inf).min(1, initial=np.inf))
+        lists.append((item_idx, list_ranks, best))
+    return Judged(np.concatenate(ranks), *(_one_below_another(arrays) for arrays in zip(*lists, strict=True)))
+
+
+def _one_below_another(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Lists of several widths in one array, filled up with zeros."""
+    width = max(array.shape[1] for array in arrays)
+    return np.concatenate([np.pad(array, ((0, 0), (0, width - array.shape[1]))) for array in arrays])
+
+
+def target_ranks(
+    score: Scorer, cases: Cases, interactions: Interactions, *, allow_repeats: bool = False
+) -> npt.NDArray[np.float64]:  # (L,)
+    """The expected ranks alone, without the lists: enough to choose by, and much less work than `judge`."""
+    ranks = [
+        expected_ranks(
+            scores,
+            torch.from_numpy(part.target_cases),
+            torch.from_numpy(interactions.item_idx[part.target_rows].astype(np.int64)),
+        ).numpy()
+        for part, scores in _scored(score, cases, interactions, allow_repeats=allow_repeats)
+    ]
+    return np.concatenate(ranks)
+
+
+def _scored(
+    score: Scorer, cases: Cases, interactions: Interactions, *, allow_repeats: bool
+) -> Iterator[tuple[Cases, Tensor]]:
+    """Consecutive cases with their (Q, N + 1) scores, −∞ for what may not be recommended."""
     for at in range(0, len(cases), CASES_AT_ONCE):
         part = cases[at : at + CASES_AT_ONCE]
-        of_items = score(part)
-        of_items[:, 0] = OUT
+        scores = score(part)
+        scores[:, 0] = OUT
+        scores[scores.isnan()] = OUT  # sorting would put what is not a number first
         if not allow_repeats:
-            mask_seen(of_items, interactions, part)
-        targets = torch.from_numpy(interactions.item_idx[part.target_rows].astype(np.int64))
-        ranks.append(expected_ranks(of_items, torch.from_numpy(part.target_cases), targets).numpy())
-        best, best_scores = top_k(of_items, RANKING_LENGTH)
-        rankings.append(best.numpy())
-        scores.append(best_scores.numpy())
-    return Judged(np.concatenate(ranks), np.concatenate(rankings), np.concatenate(scores))
+            mask_seen(scores, interactions, part)
+        yield part, scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,40 +125,23 @@ def report(judged: Mapping[str, Judged], ground: Ground, protocol: Mapping[str, 
         protocol: What was done.
         best: The recommender that is compared with every other by a paired bootstrap.
     """
-    cases = ground.cases
+    users = ground.cases.user_idx
     per_case = {name: _case_figures(one, ground) for name, one in judged.items()}
     recommenders = {
-        name: _figures(per_case[name], cases.user_idx, seed=ground.seed) | _list_figures(judged[name], ground)
-        for name in judged
+        name: figures | _list_figures(judged[name], ground)
+        for name, figures in _figures(per_case, users, seed=ground.seed).items()
     }
-    groups = {
-        group: {
-            name: _figures({m: per_case[name][m][rows] for m in GROUP_METRICS}, cases.user_idx[rows], seed=ground.seed)
-            for name in judged
-        }
-        | {"cases": int(rows.sum())}
+    in_groups = {name: {metric: figures[metric] for metric in GROUP_METRICS} for name, figures in per_case.items()}
+    groups: dict[str, Any] = {
+        group: _figures(in_groups, users, seed=ground.seed, among=rows) | {"cases": int(rows.sum())}
         for group, rows in _groups(ground).items()
         if rows.any()
-    }
-    compared = {
-        name: {
-            metric: paired_p_value(
-                per_case[best][metric],
-                per_case[name][metric],
-                cases.user_idx,
-                draws=10_000,
-                rng=np.random.default_rng(ground.seed),
-            )
-            for metric in GROUP_METRICS
-        }
-        for name in judged
-        if name != best
     }
     return {
         "protocol": dict(protocol),
         "recommenders": recommenders,
         "groups": groups,
-        "p_values": {"better": best, "than": compared},
+        "p_values": {"better": best, "than": _compared(in_groups, users, best=best, seed=ground.seed)},
     }
 
 
@@ -127,7 +149,10 @@ GROUP_METRICS = ("recall@10", "ndcg@10", "mrr@10", "recall@200")
 
 
 def rankings_frame(judged: Mapping[str, Judged], ground: Ground) -> pl.DataFrame:
-    """rankings.parquet: recommender, user_id, item_id, rank (1..200), score. A row per recommended item."""
+    """rankings.parquet: recommender, user_id, item_id, rank (1..200), score. A row per recommended item, best first.
+
+    Items whose scores tie share their expected rank, which is what the metrics count.
+    """
     frames = []
     users = np.array(ground.interactions.user_ids, dtype=object)[ground.cases.user_idx]
     item_ids = np.array(ground.catalogue.item_ids, dtype=object)
@@ -139,7 +164,7 @@ def rankings_frame(judged: Mapping[str, Judged], ground: Ground) -> pl.DataFrame
                     "recommender": pl.repeat(name, len(row), eager=True),
                     "user_id": pl.Series(users[row], dtype=pl.String),
                     "item_id": pl.Series(item_ids[one.item_idx[row, place]], dtype=pl.String),
-                    "rank": (place + 1).astype(np.int16),
+                    "rank": one.list_ranks[row, place],
                     "score": one.scores[row, place],
                 }
             )
@@ -173,15 +198,14 @@ def _list_case_figures(one: Judged, ground: Ground) -> dict[str, npt.NDArray[np.
     share = (ground.counts + 1) / (ground.counts.sum() + len(ground.counts))  # smoothed: a cold item is novel, not ∞
     sizes = np.maximum(listed.sum(1), 1)
     mean_count = np.where(listed, ground.counts[items], 0).sum(1) / sizes
-    history_count = np.array(
-        [
-            ground.counts[ground.interactions.item_idx[start:stop]].mean() if stop > start else np.nan
-            for start, stop in zip(ground.cases.starts, ground.cases.stops, strict=True)
-        ]
-    )
+    rows, of_case = ground.cases.history_rows()
+    history_counts = np.bincount(of_case, ground.counts[ground.interactions.item_idx[rows]], minlength=len(items))
+    history_count = history_counts / np.maximum(ground.cases.stops - ground.cases.starts, 1)
+    # A history of cold items has no popularity that could be lifted.
+    lift = np.divide(mean_count, history_count, out=np.ones(len(items)), where=history_count > 0) - 1
     figures = {
         f"novelty@{LIST_LENGTH}": np.where(listed, -np.log2(share[items]), 0).sum(1) / sizes,
-        f"popularity_lift@{LIST_LENGTH}": np.nan_to_num(mean_count / np.maximum(history_count, 1e-12) - 1),
+        f"popularity_lift@{LIST_LENGTH}": lift,
     }
     if any(ground.catalogue.categories):
         figures[f"diversity@{LIST_LENGTH}"] = _intra_list_diversity(items, ground.catalogue.categories)
@@ -190,35 +214,51 @@ def _list_case_figures(one: Judged, ground: Ground) -> dict[str, npt.NDArray[np.
 
 def _intra_list_diversity(items: npt.NDArray[np.int64], categories: Sequence[Sequence[str]]) -> npt.NDArray[np.float64]:
     """Mean over pairs of a list of 1 − Jaccard similarity of their categories; two items without any are alike."""
-    names = sorted({name for item in categories for name in item})
-    column = {name: at for at, name in enumerate(names)}
-    has = np.zeros((len(categories), len(names)), np.float32)
-    for row, item in enumerate(categories):
-        has[row, [column[name] for name in item]] = 1
-    diversity = np.zeros(len(items))
-    for row, listed in enumerate(items):
-        mine = has[listed[listed > 0]]
-        if len(mine) < 2:
-            continue
-        shared = mine @ mine.T
-        sizes = mine.sum(1)
-        either = sizes[:, None] + sizes - shared
-        similarity = np.where(either > 0, shared / np.maximum(either, 1), 1.0)
-        pairs = np.triu_indices(len(mine), 1)
-        diversity[row] = 1 - similarity[pairs].mean()
-    return diversity
+    column = {name: at for at, name in enumerate(sorted({name for item in categories for name in item}))}
+    sizes = np.array([len(item) for item in categories])
+    columns = [column[name] for item in categories for name in item]
+    has = sparse.csr_matrix(
+        (np.ones(len(columns)), columns, np.concatenate([[0], np.cumsum(sizes)])), shape=(len(categories), len(column))
+    )
+    dissimilar, pairs = np.zeros(len(items)), np.zeros(len(items))
+    for one, other in combinations(items.T, 2):  # (Q,) the items at two places of every list
+        both = (one > 0) & (other > 0)
+        shared = np.asarray(has[one].multiply(has[other]).sum(1)).ravel()
+        either = sizes[one] + sizes[other] - shared
+        dissimilar += both * np.where(either > 0, 1 - shared / np.maximum(either, 1), 0.0)
+        pairs += both
+    return dissimilar / np.maximum(pairs, 1)
 
 
 def _figures(
-    per_case: Mapping[str, npt.NDArray[np.float64]], users: npt.NDArray[np.int64], *, seed: int
-) -> dict[str, Figure]:
-    table = np.stack(list(per_case.values()), axis=1)
-    means = bootstrap_means(table, users, draws=DRAWS, rng=np.random.default_rng(seed))
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return {
-        name: {"value": float(table[:, at].mean()), "low": float(low[at]), "high": float(high[at])}
-        for at, name in enumerate(per_case)
-    }
+    per_case: Mapping[str, CaseFigures],
+    users: npt.NDArray[np.int64],
+    *,
+    seed: int,
+    among: npt.NDArray[np.bool_] | slice = slice(None),
+) -> dict[str, dict[str, Figure]]:
+    """Recommender → metric → its mean over some cases; all on the same resamples of users."""
+    names = [(name, metric) for name, figures in per_case.items() for metric in figures]
+    table = np.stack([per_case[name][metric][among] for name, metric in names], axis=1)
+    means = bootstrap_means(table, users[among], draws=DRAWS, rng=np.random.default_rng(seed))
+    values, (low, high) = table.mean(0), np.quantile(means, [0.025, 0.975], axis=0)
+    figures: dict[str, dict[str, Figure]] = {name: {} for name in per_case}
+    for at, (name, metric) in enumerate(names):
+        figures[name][metric] = {"value": float(values[at]), "low": float(low[at]), "high": float(high[at])}
+    return figures
+
+
+def _compared(
+    per_case: Mapping[str, CaseFigures], users: npt.NDArray[np.int64], *, best: str, seed: int
+) -> dict[str, dict[str, float]]:
+    """Recommender → metric → the p-value of its not being worse than ``best``."""
+    names = [(name, metric) for name, figures in per_case.items() if name != best for metric in figures]
+    differences = np.stack([per_case[best][metric] - per_case[name][metric] for name, metric in names], axis=1)
+    p_values = paired_p_values(differences, users, draws=10_000, rng=np.random.default_rng(seed))
+    compared: dict[str, dict[str, float]] = {name: {} for name in per_case if name != best}
+    for (name, metric), p_value in zip(names, p_values, strict=True):
+        compared[name][metric] = float(p_value)
+    return compared
 
 
 def _list_figures(one: Judged, ground: Ground) -> dict[str, Figure]:

@@ -13,6 +13,8 @@ Floats = npt.NDArray[np.float64]
 Cases = npt.NDArray[np.int64]
 
 CUTOFFS = (1, 5, 10, 20, 50, 100, 200)
+WEIGHTS_AT_ONCE = 4_000_000
+"""Resampling weights held in memory at a time."""
 
 
 def recall(ranks: Floats, cases: Cases, *, k: int) -> Floats:
@@ -74,8 +76,13 @@ def bootstrap_means(figures: Floats, users: npt.NDArray[np.int64], *, draws: int
     sums = np.zeros((num_users, figures.shape[1]))
     np.add.at(sums, owner, figures)
     sizes = np.bincount(owner, minlength=num_users).astype(np.float64)
-    weights = rng.multinomial(num_users, np.full(num_users, 1 / num_users), size=draws).astype(np.float64)
-    return (weights @ sums) / (weights @ sizes)[:, None]
+    means = []
+    at_once = max(WEIGHTS_AT_ONCE // num_users, 1)
+    for at in range(0, draws, at_once):
+        size = min(at_once, draws - at)
+        weights = rng.multinomial(num_users, np.full(num_users, 1 / num_users), size=size).astype(np.float64)
+        means.append((weights @ sums) / (weights @ sizes)[:, None])
+    return np.concatenate(means)
 
 
 def paired_p_value(
@@ -90,8 +97,26 @@ def paired_p_value(
         draws: The smallest p that can be told is 1 / (draws + 1).
         rng: The source of chance.
     """
-    means = bootstrap_means((ours - theirs)[:, None], users, draws=draws, rng=rng)
-    return float((1 + np.count_nonzero(means <= 0)) / (draws + 1))
+    return float(paired_p_values((ours - theirs)[:, None], users, draws=draws, rng=rng)[0])
+
+
+def paired_p_values(
+    differences: Floats, users: npt.NDArray[np.int64], *, draws: int, rng: np.random.Generator
+) -> Floats:
+    """`paired_p_value` of many comparisons on the same resamples.
+
+    Args:
+        differences: ``(Q, M)`` ours − theirs, a column per comparison.
+        users: ``(Q,)``.
+        draws: As there.
+        rng: As there.
+
+    Returns:
+        ``(M,)``.
+    """
+    means = bootstrap_means(differences, users, draws=draws, rng=rng)
+    p_values: Floats = (1 + np.count_nonzero(means <= 0, axis=0)) / (draws + 1)
+    return p_values
 
 
 def _sum(values: npt.NDArray[np.generic], cases: Cases) -> Floats:

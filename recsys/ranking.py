@@ -3,6 +3,7 @@
 Shapes: Q cases, N items, K ranking length, L targets.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,9 +25,9 @@ def mask_seen(scores: Tensor, interactions: Interactions, cases: Cases) -> Tenso
     Returns:
         The same scores.
     """
-    items = torch.from_numpy(interactions.item_idx.astype("int64"))
-    for row, (start, stop) in enumerate(zip(cases.starts, cases.stops, strict=True)):
-        scores[row, items[start:stop]] = OUT
+    rows, of_case = cases.history_rows()
+    items = interactions.item_idx[rows].astype(np.int64)
+    scores[torch.from_numpy(of_case), torch.from_numpy(items)] = OUT
     return scores
 
 
@@ -62,6 +63,45 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Returns:
         item_idx and scores, both ``(Q, K)`` with K ≤ k; item_idx 0 where fewer than K may be recommended.
     """
-    best, item_idx = torch.sort(scores, dim=1, descending=True, stable=True)
-    best, item_idx = best[:, :k], item_idx[:, :k]
+    item_idx, best = _best(scores, k)
+    last = best[:, -1:]
+    # Which of those tied with the last place were taken is chance: where some were left out, the whole row is sorted.
+    cut = ((scores >= last).sum(1) > best.shape[1]) & (last[:, 0] > OUT)
+    if cut.any():
+        whole, order = torch.sort(scores[cut], dim=1, descending=True, stable=True)
+        item_idx[cut], best[cut] = order[:, : best.shape[1]], whole[:, : best.shape[1]]
     return item_idx.masked_fill(best == OUT, 0), best
+
+
+def ranked_up_to(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Everything whose expected rank is at most k: whole ties, so that a list says no more than its scores do.
+
+    Whoever scores a large catalogue all alike ranks nothing, and a tie around place k comes whole or not at all.
+
+    Returns:
+        item_idx, float64 ranks (equal where tied, 1 = best) and scores, all ``(Q, K)`` with K < 2 k, best first, ties
+        by the smaller item_idx; item_idx 0 where the list has ended.
+
+    Example:
+        >>> scores = torch.tensor([[OUT, 0.1, 0.9, 0.5, 0.5, 0.1]])
+        >>> ranked_up_to(scores, 3)[:2]
+        (tensor([[2, 3, 4]]), tensor([[1.0000, 2.5000, 2.5000]], dtype=torch.float64))
+    """
+    # A tie that reaches past place 2 k has an expected rank past k, wherever it begins.
+    item_idx, best = _best(scores, 2 * k)
+    places = torch.arange(best.shape[1]).expand_as(best)
+    changes = best[:, 1:] != best[:, :-1]
+    edge = torch.ones(len(best), 1, dtype=torch.bool)
+    first = torch.where(torch.cat([edge, changes], 1), places, 0).cummax(1).values
+    last = torch.where(torch.cat([changes, edge], 1), places, best.shape[1]).flip(1).cummin(1).values.flip(1)
+    ranks = (first + last).double() / 2 + 1
+    listed = (ranks <= k) & (best > OUT)
+    width = int(listed.sum(1).max())
+    return item_idx.masked_fill(~listed, 0)[:, :width], ranks[:, :width], best[:, :width]
+
+
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """item_idx and scores of the best k, ties among them by the smaller item_idx."""
+    item_idx = torch.topk(scores, min(k, scores.shape[1]), dim=1, sorted=False).indices.sort(1).values
+    best, order = scores.gather(1, item_idx).sort(dim=1, descending=True, stable=True)
+    return item_idx.gather(1, order), best

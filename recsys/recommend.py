@@ -104,9 +104,19 @@ def rescore(
     if prior is None:
         return cosines
     head = prior.blend(cosines[:, :num_candidates], item_idx, candidates[:, :num_candidates])
-    # A cosine is at least −1: two below the lowest blended score keeps the tail in order and behind.
-    floor = head.masked_fill(~torch.isfinite(head), float("inf")).amin(1, keepdim=True)
-    return torch.cat([head, floor - 2 + cosines[:, num_candidates:]], dim=1)
+    return torch.cat([head, behind(head, cosines[:, num_candidates:])], dim=1)
+
+
+def behind(head: Tensor, cosines: Tensor) -> Tensor:
+    """Scores that leave items in the order of their cosines, all of them behind the head.
+
+    Args:
+        head: ``(B, C)`` blended scores; −inf where there is no candidate.
+        cosines: ``(B, any)``.
+    """
+    lowest = head.masked_fill(~torch.isfinite(head), float("inf")).amin(1, keepdim=True)
+    lowest = lowest.masked_fill(torch.isposinf(lowest), 0.0)  # no head at all: nothing to stand behind
+    return lowest - 2 + cosines  # a cosine is at most 1
 
 
 def exact_search(item_vectors: Tensor) -> Search:

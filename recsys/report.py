@@ -20,20 +20,21 @@ from recsys.baselines import (
     RECENT_DAYS,
     Scorer,
     choose,
-    item_knn,
+    item_cosines,
+    nearest_items,
     popularity,
     recent_popularity,
     transitions,
 )
 from recsys.bundle import Bundle, write_manifest
 from recsys.embed import embed_cases
-from recsys.evaluate import Ground, cases_frame, judge, rankings_frame, report
+from recsys.evaluate import Ground, cases_frame, judge, rankings_frame, report, target_ranks
 from recsys.histories import case_histories
 from recsys.interactions import Interactions
 from recsys.metrics import ndcg
 from recsys.ranking import OUT, mask_seen, top_k
-from recsys.recommend import rescore
-from recsys.split import Cases, Split, make_split, without_request_time
+from recsys.recommend import behind, rescore
+from recsys.split import Cases, Rows, Split, make_split, without_request_time
 from recsys.train import VALIDATION_CASES, item_counts
 from recsys.transitions import TransitionCounter
 
@@ -95,19 +96,23 @@ def tower_scorers(bundle: Bundle, *, allow_repeats: bool) -> dict[str, Scorer]:
     """The towers alone, and with the prior reordering what they retrieve."""
     item_vectors = torch.from_numpy(bundle.item_vectors)
     interactions, prior, depth = bundle.interactions, bundle.prior, bundle.config.prior.num_candidates
+    embedded: dict[bytes, Tensor] = {}  # both scorers ask for the same cases, and embedding them is the dear part
 
     def cosines(cases: Cases) -> Tensor:
-        return embed_cases(bundle.model, item_vectors, interactions, cases) @ item_vectors.T
+        key = _named(cases)
+        if key not in embedded:
+            embedded[key] = embed_cases(bundle.model, item_vectors, interactions, cases)
+        return embedded[key] @ item_vectors.T
 
     def blended(cases: Cases) -> Tensor:
         scores = cosines(cases)
         scores[:, 0] = OUT
         if not allow_repeats:
             mask_seen(scores, interactions, cases)
-        candidates, best = top_k(scores, scores.shape[1])
+        candidates, best = top_k(scores, depth)
         histories = case_histories(interactions, cases, length=bundle.config.prior.history_items)
-        rescored = rescore(prior, depth, best, candidates, histories.item_idx)
-        return torch.full_like(scores, OUT).scatter(1, candidates, rescored)
+        head = rescore(prior, depth, best, candidates, histories.item_idx)
+        return behind(head, scores).scatter(1, candidates, head)
 
     scorers: dict[str, Scorer] = {"two_tower": cosines}
     if prior is not None:
@@ -120,10 +125,13 @@ def baseline_scorers(split: Split, bundle: Bundle, validation: Cases, *, allow_r
     num_items, train, interactions = len(bundle.catalogue), split.train, split.interactions
 
     def validation_ndcg(scorer: Scorer) -> float:
-        judged = judge(scorer, validation, interactions, allow_repeats=allow_repeats)
-        return float(ndcg(judged.ranks, validation.target_cases, k=10).mean())
+        if not len(validation):
+            return 0.0  # nothing to choose by: the first knob stays
+        ranks = target_ranks(scorer, validation, interactions, allow_repeats=allow_repeats)
+        return float(ndcg(ranks, validation.target_cases, k=10).mean())
 
-    knn = [item_knn(interactions, train, num_items=num_items, neighbours=most) for most in NEIGHBOURS]
+    similar = item_cosines(train, num_items=num_items)
+    knn = [nearest_items(interactions, similar, neighbours=most) for most in NEIGHBOURS]
     recent = [recent_popularity(train, num_items=num_items, days=days) for days in RECENT_DAYS]
     return {
         "popularity": popularity(train, num_items=num_items),
@@ -161,7 +169,14 @@ def _audited_split(bundle: Bundle) -> Split:
 
 def _seen_targets(interactions: Interactions, cases: Cases) -> int:
     """Targets that the user already had: out of reach unless repeats are allowed."""
-    return sum(
-        int(interactions.item_idx[row] in interactions.item_idx[cases.starts[case] : cases.stops[case]])
-        for row, case in zip(cases.target_rows, cases.target_cases, strict=True)
-    )
+
+    def pairs(rows: Rows, of_case: Rows) -> Rows:
+        return of_case << 32 | interactions.item_idx[rows]
+
+    return int(np.isin(pairs(cases.target_rows, cases.target_cases), pairs(*cases.history_rows())).sum())
+
+
+def _named(cases: Cases) -> bytes:
+    """What tells these questions from others."""
+    asked = b"" if cases.requested_at is None else cases.requested_at.tobytes()
+    return cases.starts.tobytes() + cases.stops.tobytes() + asked

@@ -52,6 +52,10 @@ class Cases:
             requested_at=None if self.requested_at is None else self.requested_at[which],
         )
 
+    def history_rows(self) -> tuple[Rows, Rows]:
+        """Every row of every history, case by case, and the case it belongs to."""
+        return _spread(self.starts, self.stops)
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -170,14 +174,20 @@ def _cases_after(interactions: Interactions, cutoff: int, end: int | None, targe
 
 def _cases(interactions: Interactions, users: Rows, *, stops: Rows, last_rows: Rows) -> Cases:
     """Cases of those users whose targets are the rows ``stops[q]:last_rows[q]``."""
-    sizes = last_rows - stops
-    cases = np.repeat(np.arange(len(users)), sizes)
-    within = np.arange(len(cases)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    target_rows, target_cases = _spread(stops, last_rows)
     return Cases(
         user_idx=users,
         starts=interactions.starts[users],
         stops=stops,
-        target_rows=stops[cases] + within,
-        target_cases=cases,
+        target_rows=target_rows,
+        target_cases=target_cases,
         requested_at=None if interactions.occurred_at is None else interactions.occurred_at[stops],
     )
+
+
+def _spread(starts: Rows, stops: Rows) -> tuple[Rows, Rows]:
+    """Every row of the ranges ``starts[q]:stops[q]``, and the q it belongs to."""
+    sizes = stops - starts
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    within = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return starts[owners] + within, owners
