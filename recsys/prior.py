@@ -5,6 +5,7 @@ Retrieval stays a pure inner product; this only reorders its candidates.
 Shapes: Q cases, C candidates, N items.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recsys.transitions import TransitionCounter
+
+FEWEST_CASES = 50
+"""Fewer cannot settle a weight."""
+MOST_WEIGHT = 10.0
+"""Towers that know nothing would ask for an infinite one; with this they do little but break the counter's ties."""
+CLEARLY_LIKELIER = 5.0
+"""Gain in log-likelihood that weight and floor must bring: chance alone brings it once in 150 times (χ² of two)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,33 +75,53 @@ def fit_prior(
 ) -> TransitionPrior:
     """Learn weight and floor on held-out cases, by the likelihood of the target among the candidates.
 
-    Cases whose target was not retrieved say nothing about the order of the retrieved and are left out. With fewer than
-    50 cases left the weight is 0: so few cannot settle it.
+    Cases whose target was not retrieved say nothing about the order of the retrieved and are left out. The weight is 0
+    where fewer than 50 cases are left, and where the counter does not make the targets clearly likelier than the
+    towers alone do.
     """
     hit = (candidates == targets[:, None]).any(1)
-    if int(hit.sum()) < 50:
+    if int(hit.sum()) < FEWEST_CASES:
         return TransitionPrior(counter, temperature, weight=0.0, floor=1.0)
     cosines, candidates, item_idx, targets = cosines[hit], candidates[hit], item_idx[hit], targets[hit]
     answer = (candidates == targets[:, None]).int().argmax(1)
     empty = candidates == 0
-    cosines = cosines.masked_fill(empty, 0.0)  # −inf would turn the gradient of sharpness into nan
+    log_odds = cosines.masked_fill(empty, 0.0) / temperature  # −inf would turn the gradient of sharpness into nan
     counted = torch.from_numpy(counter.scores(item_idx))
-    # sharpness lets the likelihood be fitted although the towers' probabilities may be over- or underconfident.
-    weight, floor_logit, sharpness = (torch.tensor(start, requires_grad=True) for start in (0.3, -2.0, 1.0))
-    optimizer = torch.optim.LBFGS([weight, floor_logit, sharpness], max_iter=100, line_search_fn="strong_wolfe")
+
+    def misfit(trust: Tensor, habit: Tensor, floor_logit: Tensor) -> Tensor:
+        """Mean negative log-likelihood of the targets when the towers' log-odds are scaled, and the counter's."""
+        scores = trust * log_odds + habit * log_share(counted, candidates, floor=floor_logit.sigmoid())
+        return F.cross_entropy(scores.masked_fill(empty, float("-inf")), answer)
+
+    # Both scales are free, since the towers' probabilities may be over- or underconfident; only their ratio orders.
+    trust, habit, floor_logit = torch.tensor(1.0), torch.tensor(0.0), torch.tensor(-2.0)
+    alone = _minimise(lambda: misfit(trust, habit, floor_logit), [trust])
+    blended = _minimise(lambda: misfit(trust, habit, floor_logit), [trust, habit, floor_logit])
+    if habit <= 0 or (alone - blended) * len(answer) < CLEARLY_LIKELIER:
+        return TransitionPrior(counter, temperature, weight=0.0, floor=1.0)
+    return TransitionPrior(
+        counter,
+        temperature,
+        weight=float(habit / torch.maximum(trust, habit / MOST_WEIGHT)),
+        floor=float(floor_logit.sigmoid().clamp(min=1e-6)),
+    )
+
+
+def _minimise(misfit: Callable[[], Tensor], free: Sequence[Tensor]) -> float:
+    """Change the free numbers, in place, until the misfit is least; gives back the least."""
+    optimizer = torch.optim.LBFGS(
+        [number.requires_grad_() for number in free], max_iter=100, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        log_prior = log_share(counted, candidates, floor=torch.sigmoid(floor_logit))
-        logits = sharpness * (cosines / temperature + weight * log_prior)
-        loss = F.cross_entropy(logits.masked_fill(empty, float("-inf")), answer)
+        loss: Tensor = misfit()
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    return TransitionPrior(
-        counter,
-        temperature,
-        weight=max(float(weight.detach()), 0.0),
-        floor=float(torch.sigmoid(floor_logit.detach()).clamp(min=1e-6)),
-    )
+    with torch.no_grad():
+        least = float(misfit())
+    for number in free:
+        number.requires_grad_(False)
+    return least
