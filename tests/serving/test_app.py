@@ -225,6 +225,7 @@ def test_a_bundle_that_cannot_be_loaded_leaves_the_reason_at_readyz(failure, wor
                 break
             time.sleep(0.01)
         problem = assert_problem(response, 503)
+        assert "retry-after" not in response.headers  # asking again will not help
         assert words in problem["detail"]
         assert "secret" not in response.text
         assert_problem(post(client, k=3), 503)

@@ -113,6 +113,15 @@ def only_before(bundle, user_id, instant):
     return dataclasses.replace(bundle, interactions=keep(interactions, ~late))
 
 
+def test_an_event_that_does_not_say_its_kind_is_of_the_most_common_one(service):
+    def scores(kind):
+        history = [HistoryEvent(item_id="shelf/05", event=kind)]
+        return [item.score for item in service.recommend(RecommendRequest(history=history, requested_at=5)).items]
+
+    assert scores(None) == scores("view")  # two of three are views
+    assert scores(None) != scores("buy")
+
+
 def test_an_earlier_instant_knows_less(service, bundle):
     mine = bundle.interactions.of_user(bundle.interactions.user_index("顾客5"))
     instants = bundle.interactions.occurred_at[mine].tolist()
