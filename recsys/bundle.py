@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -74,9 +75,9 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     Raises:
         InputError: ``folder`` holds something that is not a bundle.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise InputError(f"{folder}: holds files but no {MANIFEST}, so it is no bundle. Pass --out another folder.")
-    beside = folder.with_name(f".{folder.name}.new")
+    refuse_foreign_folder(folder)
+    folder = folder.resolve()
+    beside, old = sibling(folder, "new"), sibling(folder, "old")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     (beside / "config.toml").write_text(config_toml(bundle.config), encoding="utf-8")
@@ -92,13 +93,37 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     numbers = {} if prior is None else {"weight": str(prior.weight), "floor": str(prior.floor)}
     save_file(tensors, beside / "prior.safetensors", metadata=numbers)
     fingerprint = write_manifest(beside)
-    old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     beside.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
     return fingerprint
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Nothing but a bundle is ever overwritten.
+
+    Raises:
+        InputError: ``folder`` is a file, or holds something that is not a bundle.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: a file, and a bundle is a folder. Pass --out another name.")
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise InputError(f"{folder}: holds files but no {MANIFEST}, so it is no bundle. Pass --out another folder.")
+
+
+def sibling(folder: Path, what: str) -> Path:
+    """A hidden folder beside a bundle's, for what is not finished: ``runs/.demo.new`` beside ``runs/demo``."""
+    folder = folder.resolve()
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+def _finish_killed_save(folder: Path) -> None:
+    """Put back what a kill between the two renames of `save_bundle` left beside its place."""
+    new, old = sibling(folder, "new"), sibling(folder, "old")
+    if not folder.exists() and old.exists():
+        (new if (new / MANIFEST).exists() else old).rename(folder)
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -110,6 +135,8 @@ def load_bundle(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     for name in CORE:
         _check(folder / name, manifest["files"].get(name))
+    if manifest["fingerprint"] != _fingerprint(manifest["files"]):
+        raise InputError(f"{folder / MANIFEST}: its fingerprint is not that of the files it lists. Train again.")
     config = read_config(folder / "config.toml")
     raw = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     vocabulary = Vocabulary(tuple(raw["categories"]), {name: (m, s) for name, (m, s) in raw["numbers"].items()})
@@ -140,8 +167,7 @@ def write_manifest(folder: Path) -> str:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    core = {name: files[name] for name in CORE}
-    fingerprint = hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
+    fingerprint = _fingerprint(files)
     beside = folder / f"{MANIFEST}.new"
     _write_json(
         beside,
@@ -163,17 +189,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: There is none, it cannot be read, or another format wrote it.
     """
+    _finish_killed_save(folder)
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder}: no bundle here ({MANIFEST} is missing). Make one with `recsys train`.") from None
     except ValueError:
         raise InputError(f"{path}: damaged, not JSON. Restore the bundle or train it again.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise InputError(f"{path}: format {found!r}; this version reads format {FORMAT}. Train the bundle again.")
+    if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("fingerprint"), str):
+        raise InputError(f"{path}: damaged, it lacks files or fingerprint. Restore the bundle or train it again.")
     return manifest
+
+
+def _fingerprint(files: Mapping[str, str]) -> str:
+    core = {name: files[name] for name in CORE}
+    return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 
 def _check(path: Path, expected: str | None) -> None:

@@ -16,7 +16,9 @@ from recsys.errors import InputError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class ItemTowerConfig(_Section):
@@ -76,11 +78,11 @@ class TrainConfig(_Section):
     """Histories per optimiser step and process, before accumulation."""
     accumulation: int = Field(1, ge=1)
     """Batches whose gradients are summed into one step."""
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(16, ge=1)
     """Passes over the training windows, at most."""
     patience: int = Field(5, ge=1)
     """Epochs without a better validation NDCG@10 after which training stops."""
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     """The peak, reached after the warm-up; a cosine takes it to zero."""
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of all steps in which the rate rises."""
@@ -156,8 +158,10 @@ def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
             tree = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{path}: no such file. Pass --config a TOML file, or leave it out.") from None
-        except tomllib.TOMLDecodeError as problem:
-            raise InputError(f"{path}: not TOML: {problem}.") from None
+        except OSError as problem:
+            raise InputError(f"{path}: {problem.strerror}. Pass --config a TOML file, or leave it out.") from None
+        except ValueError as problem:  # not TOML, or not even UTF-8
+            raise InputError(f"{path}: not TOML: {problem}. Mend the file, or write knobs as --set.") from None
     for override in overrides:
         _set(tree, override)
     try:
@@ -190,6 +194,8 @@ def _set(tree: dict[str, Any], override: str) -> None:
     *sections, name = key.strip().split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise InputError(f"--set {override}: {section} is a value, not a section. Write --set {section}=….")
     try:
         tree[name] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -215,7 +221,7 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
     Args:
         config: As the user gave it.
         has_clock: Whether interactions carry an instant, not only an order.
-        repeat_share: The share of interactions with an item the user already had.
+        repeat_share: The share of training interactions with an item the user already had.
         num_items: N.
 
     Example:
@@ -223,17 +229,26 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
         >>> settled.split.kind, settled.train.loss, settled.train.exclude_seen, settled.user_tower.ages
         ('leave-one-out', 'full', True, False)
     """
-    train, split, tower = config.train, config.split, config.user_tower
+    train, split, tower = config.train, settle_split(config.split, has_clock=has_clock), config.user_tower
     if train.loss is None:
         train = train.model_copy(update={"loss": "full" if num_items <= FULL_SOFTMAX_ITEMS else "sampled"})
     if train.exclude_seen is None:
         train = train.model_copy(update={"exclude_seen": repeat_share < 0.01})
-    if split.kind is None:
-        split = split.model_copy(update={"kind": "temporal" if has_clock else "leave-one-out"})
     if not has_clock:
-        if split.kind == "temporal":
-            raise InputError(
-                "split.kind is temporal, but the interactions have no occurred_at. Pass --split leave-one-out."
-            )
         tower = tower.model_copy(update=dict.fromkeys(("gaps", "ages", "calendar", "request_time"), False))
     return config.model_copy(update={"train": train, "split": split, "user_tower": tower})
+
+
+def settle_split(config: SplitConfig, *, has_clock: bool) -> SplitConfig:
+    """Fill in the kind of split; the rest may be settled by the training rows alone, which the split must give first.
+
+    Raises:
+        InputError: A temporal split without a clock.
+    """
+    if config.kind is None:
+        return config.model_copy(update={"kind": "temporal" if has_clock else "leave-one-out"})
+    if config.kind == "temporal" and not has_clock:
+        raise InputError(
+            "split.kind is temporal, but the interactions have no occurred_at. Pass --split leave-one-out."
+        )
+    return config

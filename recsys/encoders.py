@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class TextEncoder:
         """
         self.name = name
         self.folder = resolve_encoder(name)
-        self.fingerprint = _weights_sha256(self.folder)
+        self.fingerprint = _sha256(self.folder, ("*.safetensors", "*.json", "*.txt"))  # pooling and vocabulary count
         self._cache = (cache or default_cache()) / f"{self.fingerprint[:16]}.npz"
         self._device = device
         self._model: SentenceTransformer | None = None
@@ -123,7 +124,7 @@ def resolve_encoder(name: str) -> Path:
         spec = importlib.util.find_spec(module)  # found, never imported
         if spec and spec.submodule_search_locations:
             folder = Path(spec.submodule_search_locations[0]) / inside
-            if (found := _weights_sha256(folder)) != sha256:
+            if (found := _sha256(folder, ("*.safetensors",))) != sha256:
                 raise InputError(
                     f"encoder {name}: the weights in {folder} have sha256 {found[:12]}…, "
                     f"published were {sha256[:12]}…. Reinstall: {install}."
@@ -147,12 +148,12 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "two-tower-recsys" / "texts"
 
 
-def _weights_sha256(folder: Path) -> str:
-    digest = hashlib.sha256()
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
+def _sha256(folder: Path, patterns: Sequence[str]) -> str:
+    """Of the files of an encoder that match; there must be weights among them."""
+    if not any(folder.rglob("*.safetensors")):
         raise InputError(f"encoder {folder}: no *.safetensors in it. Save it again with SentenceTransformer.save.")
-    for path in weights:
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in patterns for path in folder.rglob(pattern)):
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -163,7 +164,7 @@ def _read_cache(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return {}  # missing or damaged: the texts are read again
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from recsys.audit import audit_counts, audit_split, rows_fingerprint
-from recsys.bundle import Bundle, save_bundle
+from recsys.bundle import Bundle, refuse_foreign_folder, save_bundle, sibling
 from recsys.catalogue import Catalogue
-from recsys.config import Config, settle
+from recsys.config import Config, settle, settle_split
 from recsys.embed import embed_cases, embed_items
 from recsys.encoders import TextEncoder
 from recsys.features import EncodeText, Vocabulary, item_features
@@ -38,21 +38,21 @@ def run_training(
 
     Returns:
         The bundle as it lies in ``folder``.
+
+    Raises:
+        InputError: ``folder`` holds something else, or the split leaves nothing to train on or to ask.
     """
-    config = settle(
-        config,
-        has_clock=interactions.occurred_at is not None,
-        repeat_share=repeat_share(interactions),
-        num_items=len(catalogue),
-    )
-    split = make_split(interactions, config.split)
+    refuse_foreign_folder(folder)  # now, not after hours of training
+    has_clock = interactions.occurred_at is not None
+    split = make_split(interactions, settle_split(config.split, has_clock=has_clock))
     audit_split(split)
+    config = settle(config, has_clock=has_clock, repeat_share=repeat_share(split.train), num_items=len(catalogue))
     vocabulary = Vocabulary.of(catalogue)
     if encode is None and config.item_tower.text and any(catalogue.texts()):
         encode = TextEncoder(config.item_tower.encoder)
     features = item_features(catalogue, vocabulary, encode if config.item_tower.text else None)
 
-    workplace = folder.with_name(f".{folder.name}.training")  # a killed run is continued from here
+    workplace = sibling(folder, "training")  # a killed run is continued from here
     model, curve = train_towers(split, features, vocabulary, config, workplace)
 
     counts = item_counts(split.train, num_items=len(catalogue))
