@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 
 MAX_K = 1_000
 MAX_HISTORY = 10_000
+MAX_VALUE = 3.4e38
+"""About the largest float32, which is what a value is kept as."""
 YEAR_10000 = 253_402_300_800
 """Unix seconds. No calendar date reaches it, but every time since 1978 does when milliseconds are read as seconds."""
 
@@ -43,7 +45,7 @@ class HistoryEvent(_Request):
     """Unix seconds, UTC; left out, it happened at the instant of the request."""
     event: str | None = None
     """What was done: view, buy, …; left out, what is done most often."""
-    value: float | None = Field(None, allow_inf_nan=False)
+    value: float | None = Field(None, allow_inf_nan=False, ge=-MAX_VALUE, le=MAX_VALUE)
     """A rating, an amount, …"""
 
 

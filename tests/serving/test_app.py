@@ -2,9 +2,12 @@ import dataclasses
 import json
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recsys.errors import InputError
 from serving.app import create_app
@@ -95,6 +98,7 @@ def test_reasons_stand_only_where_they_were_asked_for(client):
         ({"requested_at": 1_700_000_000_000}, "#/requested_at", "looks like milliseconds"),
         ({"history": [{"item_id": "shelf/01"}, {}]}, "#/history/1/item_id", "required"),
         ({"history": [{"item_id": "a", "occurred_at": 1.5}]}, "#/history/0/occurred_at", "valid integer"),
+        ({"history": [{"item_id": "a", "value": 1e300}]}, "#/history/0/value", "less than or equal to"),
         ({"history": [{"item_id": "a"}] * 10_001}, "#/history", "at most 10000 items"),
         ({"history": "shelf/01"}, "#/history", "valid list"),
     ],
@@ -138,6 +142,40 @@ def test_a_body_that_is_no_request_is_refused(client, body, status, words):
 def test_a_body_that_is_not_called_json_is_told_so(client):
     response = client.post("/v1/recommend", content=b'{"k": 3}', headers={"content-type": "text/plain"})
     assert "content-type: application/json" in assert_problem(response, 422)["detail"]
+
+
+texts = st.text(max_size=5) | st.sampled_from(["顾客3", "shelf/01", "shelf/02", "view", "buy", "\x00"])
+anything = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.lists(texts, max_size=2)
+whens = st.none() | st.integers(0, 2**40) | anything
+events = st.fixed_dictionaries(
+    {"item_id": texts}, optional={"occurred_at": whens, "event": texts, "value": st.floats(width=32) | anything}
+)
+bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "user_id": texts,
+        "history": st.lists(events, max_size=3),
+        "k": st.integers(1, 50) | anything,
+        "requested_at": whens,
+        "exclude_seen": st.booleans(),
+        "explain": st.booleans(),
+        "more": st.nothing() | st.none(),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(body=bodies)
+def test_whatever_comes_is_answered_or_refused(client, body):
+    content = json.dumps(body)  # nan and infinities as Python writes them
+    response = client.post("/v1/recommend", content=content, headers={"content-type": "application/json"})
+    if response.status_code == 200:
+        answer = json.loads(response.content, parse_constant=lambda constant: pytest.fail(constant))
+        offered = [item["item_id"] for item in answer["items"]]
+        assert len(offered) == len(set(offered)) <= body.get("k", 10)
+        assert all(item["score"] >= after["score"] for item, after in pairwise(answer["items"]))
+    else:
+        assert_problem(response, 422)
 
 
 def test_similar_items(client, service):
