@@ -1,0 +1,1 @@
+"""Measured claims: every figure in README is rebuilt by a command in here."""

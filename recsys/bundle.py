@@ -90,7 +90,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     np.save(beside / "query_vectors.npy", bundle.query_vectors)
     prior = bundle.prior
     tensors = {} if prior is None else prior.counter.tensors()
-    numbers = {} if prior is None else {"weight": str(prior.weight), "floor": str(prior.floor)}
+    numbers = {} if prior is None else {name: str(getattr(prior, name)) for name in ("weight", "floor", "damping")}
     save_file(tensors, beside / "prior.safetensors", metadata=numbers)
     fingerprint = write_manifest(beside)
     shutil.rmtree(old, ignore_errors=True)
@@ -296,4 +296,5 @@ def _load_prior(folder: Path, config: Config) -> TransitionPrior | None:
         config.train.temperature,
         weight=float(numbers["weight"]),
         floor=float(numbers["floor"]),
+        damping=float(numbers["damping"]),
     )

@@ -24,7 +24,7 @@ def full_softmax_loss(
     ``excluded`` takes items out of the denominator, for example those a user cannot choose again; a positive stays in
     whatever it says.
     """
-    logits = (user_vectors @ item_vectors.T).float() / temperature  # (B, N + 1)
+    logits = (user_vectors / temperature @ item_vectors.T).float()  # (B, N + 1)
     outside = torch.zeros_like(logits, dtype=torch.bool) if excluded is None else excluded.clone()
     outside[:, 0] = True
     outside.scatter_(1, positives[:, None], False)
@@ -50,7 +50,7 @@ def sampled_softmax_loss(
     what correcting the positive as well costs.
     """
     positive_logit = (user_vectors * positive_vectors).sum(1, keepdim=True).float() / temperature  # (B, 1)
-    logits = (user_vectors @ negative_vectors.T).float() / temperature - log_q  # (B, C)
+    logits = (user_vectors / temperature @ negative_vectors.T).float() - log_q  # (B, C)
     outside = positives[:, None] == negatives
     if excluded is not None:
         outside = outside | excluded

@@ -18,15 +18,17 @@ FEWEST_CASES = 50
 """Fewer cannot settle a weight."""
 MOST_WEIGHT = 10.0
 """Towers that know nothing would ask for an infinite one; with this they do little but break the counter's ties."""
-CLEARLY_LIKELIER = 5.0
-"""Gain in log-likelihood that weight and floor must bring: chance alone brings it once in 150 times (χ² of two)."""
+CLEARLY_LIKELIER = 6.5
+"""Gain in log-likelihood that the prior must bring: chance alone brings it once in 200 times (χ² of three)."""
 
 
 @dataclass(frozen=True, eq=False)
 class TransitionPrior:
-    """score = cosine / temperature + weight · log((1 − floor) · p + floor / N).
+    """score = cosine / temperature + weight · log((1 − floor) · p + floor / N) − damping · log(1 + total).
 
-    p is the counter's share for a candidate among all items, so a history nobody has followed moves nothing.
+    p is the counter's share for a candidate among all items, so a history nobody has followed moves nothing but what
+    is popular. The candidate's total, how often it followed anything, is damped because the towers have learnt
+    popularity already and the counter would count it a second time.
     """
 
     counter: TransitionCounter
@@ -36,11 +38,14 @@ class TransitionPrior:
     """0 leaves the towers' order as it is."""
     floor: float
     """The share given to items that never followed."""
+    damping: float = 0.0
+    """How much being popular takes away."""
 
-    def log_prior(self, item_idx: Tensor, candidates: Tensor) -> Tensor:
-        """Log p of each candidate after each history: ``(Q, H)`` and ``(Q, C)`` item_idx → ``(Q, C)``."""
+    def bonus(self, item_idx: Tensor, candidates: Tensor) -> Tensor:
+        """What the prior adds to each candidate's score: ``(Q, H)`` and ``(Q, C)`` item_idx → ``(Q, C)``."""
         counted = torch.from_numpy(self.counter.scores(item_idx))  # (Q, N + 1)
-        return log_share(counted, candidates, floor=self.floor)
+        followed = log_share(counted, candidates, floor=self.floor)
+        return self.weight * followed - self.damping * self.counter.log_totals[candidates]
 
     def blend(self, cosines: Tensor, item_idx: Tensor, candidates: Tensor) -> Tensor:
         """Scores of the candidates.
@@ -55,7 +60,7 @@ class TransitionPrior:
         """
         if not self.weight:
             return cosines / self.temperature
-        return cosines / self.temperature + self.weight * self.log_prior(item_idx, candidates)
+        return cosines / self.temperature + self.bonus(item_idx, candidates)
 
 
 def log_share(counted: Tensor, candidates: Tensor, *, floor: float | Tensor) -> Tensor:
@@ -73,7 +78,7 @@ def fit_prior(
     *,
     temperature: float,
 ) -> TransitionPrior:
-    """Learn weight and floor on held-out cases, by the likelihood of the target among the candidates.
+    """Learn weight, floor and damping on held-out cases, by the likelihood of the target among the candidates.
 
     Cases whose target was not retrieved say nothing about the order of the retrieved and are left out. The weight is 0
     where fewer than 50 cases are left, and where the counter does not make the targets clearly likelier than the
@@ -86,24 +91,27 @@ def fit_prior(
     answer = (candidates == targets[:, None]).int().argmax(1)
     empty = candidates == 0
     log_odds = cosines.masked_fill(empty, 0.0) / temperature  # −inf would turn the gradient of sharpness into nan
-    counted = torch.from_numpy(counter.scores(item_idx))
+    counted, totals = torch.from_numpy(counter.scores(item_idx)), counter.log_totals[candidates]
+    # All scales are free, since the towers' probabilities may be over- or underconfident; only their ratios order.
+    trust, habit, floor_logit, damping = (torch.tensor(start) for start in (1.0, 0.0, -2.0, 0.0))
 
-    def misfit(trust: Tensor, habit: Tensor, floor_logit: Tensor) -> Tensor:
-        """Mean negative log-likelihood of the targets when the towers' log-odds are scaled, and the counter's."""
-        scores = trust * log_odds + habit * log_share(counted, candidates, floor=floor_logit.sigmoid())
+    def misfit() -> Tensor:
+        """Mean negative log-likelihood of the targets."""
+        followed = log_share(counted, candidates, floor=floor_logit.sigmoid())
+        scores = trust * log_odds + habit * followed - damping * totals
         return F.cross_entropy(scores.masked_fill(empty, float("-inf")), answer)
 
-    # Both scales are free, since the towers' probabilities may be over- or underconfident; only their ratio orders.
-    trust, habit, floor_logit = torch.tensor(1.0), torch.tensor(0.0), torch.tensor(-2.0)
-    alone = _minimise(lambda: misfit(trust, habit, floor_logit), [trust])
-    blended = _minimise(lambda: misfit(trust, habit, floor_logit), [trust, habit, floor_logit])
+    alone = _minimise(misfit, [trust])
+    blended = _minimise(misfit, [trust, habit, floor_logit, damping])
     if habit <= 0 or (alone - blended) * len(answer) < CLEARLY_LIKELIER:
         return TransitionPrior(counter, temperature, weight=0.0, floor=1.0)
+    scale = torch.maximum(trust, habit / MOST_WEIGHT)
     return TransitionPrior(
         counter,
         temperature,
-        weight=float(habit / torch.maximum(trust, habit / MOST_WEIGHT)),
+        weight=float(habit / scale),
         floor=float(floor_logit.sigmoid().clamp(min=1e-6)),
+        damping=float(damping / scale),
     )
 
 

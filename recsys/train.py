@@ -80,12 +80,13 @@ def train_towers(
         maker = BatchMaker(split.train, windows, counts, knobs, request_time=tower.request_time)
 
         with _progress_bar(accelerator) as progress:
+            task = progress.add_task("")
             while course.epoch < knobs.epochs and course.epoch - course.best_epoch < knobs.patience:
                 began = time.monotonic()
                 rng = np.random.default_rng([config.seed, course.epoch])
                 batches = window_batches(windows, batch_size=knobs.batch_size, rng=rng)
                 batches = batches[accelerator.process_index :: accelerator.num_processes]
-                task = progress.add_task(f"epoch {course.epoch + 1}/{knobs.epochs}", total=len(batches))
+                progress.reset(task, description=f"epoch {course.epoch + 1}/{knobs.epochs}", total=len(batches))
                 losses = []
                 towers.train()
                 for step, which in enumerate(batches):
@@ -117,7 +118,7 @@ def train_towers(
                 if accelerator.is_main_process:
                     save_checkpoint(checkpoint, towers, optimizer, best, asdict(course))
                 accelerator.log(figures, step=course.epoch)
-                progress.update(task, description=_summary(course, knobs))
+                progress.console.print(_summary(course, knobs), highlight=False)
     accelerator.end_training()
     towers.load_state_dict(best)
     return towers.cpu().eval(), course.curve

@@ -8,6 +8,7 @@ Shapes: B histories, H events, C candidates, N items.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,11 @@ class TransitionCounter:
             ``(B, N + 1)``.
         """
         return np.asarray((self._asked(item_idx) @ self.counts).todense(), dtype=np.float32)
+
+    @cached_property
+    def log_totals(self) -> Tensor:
+        """(N + 1,) log(1 + how often each item followed anything)."""
+        return torch.from_numpy(np.log1p(np.asarray(self.counts.sum(0)).ravel())).float()
 
     def part_of(self, history_item: int, candidate: int, steps_back: int) -> float:
         """What one event of a history, so many steps before the newest, adds to a candidate's count."""

@@ -73,7 +73,7 @@ def test_the_score_by_hand():
 def test_a_history_nobody_followed_moves_nothing():
     counter = TransitionCounter(sparse.csr_matrix((N + 1, N + 1), dtype=np.float32), 0.5, 1)
     prior = TransitionPrior(counter, TEMPERATURE, weight=3.0, floor=0.5)
-    moved = prior.log_prior(torch.tensor([[3]]), torch.tensor([[4, 9, 1]]))
+    moved = prior.bonus(torch.tensor([[3]]), torch.tensor([[4, 9, 1]]))
     assert len(set(moved.ravel().tolist())) == 1
 
 

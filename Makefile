@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all a fresh machine needs: Python 3.11 or newer, make, and a network for the install.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check slow notebooks bench-ml100k ablation-ml100k clean
+
+demo: $(INSTALLED)
+	$(BIN)/recsys demo --out runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+check: $(INSTALLED)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+slow: $(INSTALLED)  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+notebooks: $(INSTALLED)  ## execute the notebooks
+	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
+
+bench-ml100k: $(INSTALLED)  ## README's table: five seeds against the baselines
+	$(BIN)/python -m benchmarks.accuracy.ml100k
+
+ablation-ml100k: $(INSTALLED)  ## README's ablation: one part left out at a time
+	$(BIN)/python -m benchmarks.accuracy.ml100k --ablation
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,offline,serve,notebooks,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist

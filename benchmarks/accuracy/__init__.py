@@ -1,0 +1,1 @@
+"""Retrieval quality on real data: several seeds, chosen on validation, reported on test once."""

@@ -1,0 +1,133 @@
+"""Train and judge one configuration under several seeds; every finished run is kept, so a stopped benchmark goes on.
+
+Shapes: Q cases, S seeds.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from benchmarks.machine import describe_machine
+from recsys.bundle import load_bundle
+from recsys.catalogue import read_catalogue
+from recsys.config import read_config
+from recsys.interactions import read_interactions
+from recsys.metrics import bootstrap_means, paired_p_value
+from recsys.report import Protocol, evaluate_bundle, save_report
+from recsys.run import run_training
+
+SHOWN = ("ndcg@10", "recall@10", "mrr@10", "recall@50", "recall@200")
+OURS = ("two_tower", "two_tower+prior")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration on one data set."""
+
+    name: str
+    interactions: Path
+    items: Path
+    overrides: tuple[str, ...]
+    protocol: Protocol
+    folder: Path
+    """Finished runs are kept here, a folder per seed."""
+
+
+def run_seed(job: Job, seed: int) -> dict[str, Any]:
+    """Train and judge under one seed, unless that was done before.
+
+    Returns:
+        The metrics, and under ``"cost"`` seconds, memory and the machine.
+    """
+    folder = job.folder / f"{job.name}-seed{seed}"
+    done = folder / "run.json"
+    if done.exists():
+        said: dict[str, Any] = json.loads(done.read_text())
+        return said
+    catalogue, _ = read_catalogue(job.items)
+    interactions, catalogue, _ = read_interactions(job.interactions, catalogue)
+    config = read_config(overrides=[*job.overrides, f"seed={seed}"])
+    began = time.monotonic()
+    run_training(interactions, catalogue, config, folder)
+    trained = time.monotonic()
+    metrics, rankings, cases = evaluate_bundle(load_bundle(folder), job.protocol, seed=seed)
+    save_report(folder, metrics, rankings, cases)
+    metrics["cost"] = {
+        "train_seconds": round(trained - began, 1),
+        "evaluate_seconds": round(time.monotonic() - trained, 1),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "machine": describe_machine(),
+    }
+    done.write_text(json.dumps(metrics))
+    return metrics
+
+
+def summarise(job: Job, seeds: Sequence[int]) -> dict[str, Any]:
+    """Means over seeds with bootstrap intervals over users, and ours against each other recommender, paired by case.
+
+    Chance in a figure has two parts: a case's figure is first averaged over seeds, then users are resampled; the
+    spread between seeds is told beside it.
+    """
+    runs = [run_seed(job, seed) for seed in seeds]
+    gains = {name: _gains(job, name, seeds) for name in runs[0]["recommenders"]}  # name → (S, Q) of NDCG@10
+    users = np.arange(gains[OURS[0]].shape[1])
+    recommenders = {}
+    for name, per_seed in gains.items():
+        means = {metric: [run["recommenders"][name][metric]["value"] for run in runs] for metric in SHOWN}
+        drawn = bootstrap_means(per_seed.mean(0)[:, None], users, draws=1000, rng=np.random.default_rng(0))
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        recommenders[name] = {
+            **{metric: float(np.mean(values)) for metric, values in means.items()},
+            "ndcg@10_low": float(low),
+            "ndcg@10_high": float(high),
+            "ndcg@10_by_seed": means["ndcg@10"],
+        }
+    baselines = [name for name in gains if name not in OURS]
+    p_values = {
+        ours: {
+            other: paired_p_value(
+                gains[ours].mean(0), gains[other].mean(0), users, draws=10_000, rng=np.random.default_rng(0)
+            )
+            for other in (*baselines, *(name for name in OURS if name != ours))
+        }
+        for ours in OURS
+        if ours in gains
+    }
+    return {
+        "name": job.name,
+        "overrides": list(job.overrides),
+        "seeds": list(seeds),
+        "protocol": runs[0]["protocol"],
+        "recommenders": recommenders,
+        "p_values": p_values,
+        "cost": [run["cost"] for run in runs],
+    }
+
+
+def _gains(job: Job, recommender: str, seeds: Sequence[int]) -> npt.NDArray[np.float64]:
+    """NDCG@10 of every case under every seed, recomputed from what the runs left: (S, Q), by user_id."""
+    rows = []
+    for seed in seeds:
+        folder = job.folder / f"{job.name}-seed{seed}"
+        found = (
+            pl.scan_parquet(folder / "rankings.parquet")
+            .filter((pl.col("recommender") == recommender) & (pl.col("rank") <= 10))
+            .select("user_id", "item_id", "rank")
+        )
+        cases = pl.scan_parquet(folder / "cases.parquet")
+        gains = (
+            cases.join(found, on=["user_id", "item_id"], how="left")
+            .select("user_id", gain=(1 / (pl.col("rank") + 1).cast(pl.Float64).log(2)).fill_null(0.0))
+            .sort("user_id")
+            .collect()
+        )
+        rows.append(gains["gain"].to_numpy())
+    return np.stack(rows)

@@ -1,0 +1,73 @@
+"""README's tables, rebuilt from the committed results, so that no figure in it drifts from the one measured."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+READMES = (Path("README.md"), Path("README.zh.md"))
+LABELS = {
+    "two_tower+prior": "**two towers + transition prior** (what the demo serves)",
+    "two_tower": "**two towers alone**",
+    "transitions": "transition counter",
+    "item_knn": "item-kNN",
+    "recent_popularity": "recent popularity",
+    "popularity": "popularity",
+}
+
+
+def write_tables(results: Path) -> None:
+    """Put every table whose results are there between its markers in both READMEs."""
+    tables = {}
+    if (path := results / "ml-100k.json").exists():
+        tables["ml-100k"] = accuracy_table(json.loads(path.read_text(encoding="utf-8")))
+    if (path := results / "ml-100k-ablation.json").exists():
+        tables["ml-100k-ablation"] = ablation_table(json.loads(path.read_text(encoding="utf-8"))["variants"])
+    for readme in READMES:
+        text = readme.read_text(encoding="utf-8")
+        for name, table in tables.items():
+            text = put(text, name, table)
+        readme.write_text(text, encoding="utf-8")
+
+
+def put(text: str, name: str, table: str) -> str:
+    """Replace what stands between ``<!-- name -->`` and ``<!-- /name -->``.
+
+    Example:
+        >>> print(put("a <!-- t -->old<!-- /t --> z", "t", "new"))
+        a <!-- t -->
+        new
+        <!-- /t --> z
+    """
+    between = re.compile(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
+    return between.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
+
+
+def accuracy_table(result: dict[str, Any]) -> str:
+    """A row per recommender, best first."""
+    lines = [
+        "| | NDCG@10 (95 %) | recall@10 | MRR@10 | recall@200 | p against the towers + prior |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows = sorted(result["recommenders"].items(), key=lambda row: -row[1]["ndcg@10"])
+    p_values = result["p_values"].get("two_tower+prior", {})
+    for name, figures in rows:
+        p = p_values.get(name)
+        lines.append(
+            f"| {LABELS[name]} | {figures['ndcg@10']:.4f} ({figures['ndcg@10_low']:.3f}–{figures['ndcg@10_high']:.3f}) "
+            f"| {figures['recall@10']:.4f} | {figures['mrr@10']:.4f} | {figures['recall@200']:.4f} "
+            f"| {'' if p is None else f'{p:.4f}'} |"
+        )
+    return "\n".join(lines)
+
+
+def ablation_table(variants: list[dict[str, Any]]) -> str:
+    """A row per variant: NDCG@10 and recall@200 of the towers alone, NDCG@10 with the prior."""
+    lines = ["| | towers NDCG@10 | towers recall@200 | with the prior NDCG@10 |", "|---|---|---|---|"]
+    for variant in variants:
+        towers, prior = variant["recommenders"]["two_tower"], variant["recommenders"]["two_tower+prior"]
+        lines.append(
+            f"| {variant['name'].replace('-', ' ')} | {towers['ndcg@10']:.4f} | {towers['recall@200']:.4f} "
+            f"| {prior['ndcg@10']:.4f} |"
+        )
+    return "\n".join(lines)
