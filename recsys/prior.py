@@ -92,26 +92,31 @@ def fit_prior(
     empty = candidates == 0
     log_odds = cosines.masked_fill(empty, 0.0) / temperature  # −inf would turn the gradient of sharpness into nan
     counted, totals = torch.from_numpy(counter.scores(item_idx)), counter.log_totals[candidates]
-    # All scales are free, since the towers' probabilities may be over- or underconfident; only their ratios order.
-    trust, habit, floor_logit, damping = (torch.tensor(start) for start in (1.0, 0.0, -2.0, 0.0))
+    own, habit, damping, floor_logit = (torch.tensor(start) for start in (0.5, -2.0, 0.0, -2.0))
 
-    def misfit() -> Tensor:
+    def misfit(trust: Tensor, weight: Tensor, damping: Tensor) -> Tensor:
         """Mean negative log-likelihood of the targets."""
         followed = log_share(counted, candidates, floor=floor_logit.sigmoid())
-        scores = trust * log_odds + habit * followed - damping * totals
+        scores = trust * log_odds + weight * followed - damping * totals
         return F.cross_entropy(scores.masked_fill(empty, float("-inf")), answer)
 
-    alone = _minimise(misfit, [trust])
-    blended = _minimise(misfit, [trust, habit, floor_logit, damping])
-    if habit <= 0 or (alone - blended) * len(answer) < CLEARLY_LIKELIER:
+    def scales() -> tuple[Tensor, Tensor, Tensor]:
+        """Only their ratios order, and those stay below MOST_WEIGHT; the sizes fit how sure all of this can be."""
+        weight = F.softplus(habit)
+        return F.softplus(own) + (weight + damping.abs()) / MOST_WEIGHT, weight, damping
+
+    nothing = torch.tensor(0.0)
+    alone = _minimise(lambda: misfit(F.softplus(own), nothing, nothing), [own])
+    blended = _minimise(lambda: misfit(*scales()), [own, habit, floor_logit, damping])
+    if (alone - blended) * len(answer) < CLEARLY_LIKELIER:
         return TransitionPrior(counter, temperature, weight=0.0, floor=1.0)
-    scale = torch.maximum(trust, habit / MOST_WEIGHT)
+    trust, weight, damping = scales()
     return TransitionPrior(
         counter,
         temperature,
-        weight=float(habit / scale),
+        weight=float(weight / trust),
         floor=float(floor_logit.sigmoid().clamp(min=1e-6)),
-        damping=float(damping / scale),
+        damping=float(damping / trust),
     )
 
 
