@@ -80,16 +80,15 @@ def make_split(interactions: Interactions, config: SplitConfig) -> Split:
         InputError: Nothing is left to train on or to ask.
     """
     split = leave_one_out(interactions) if config.kind == "leave-one-out" else temporal(interactions, config)
-    for name, size in (("training interactions", len(split.train)), ("test cases", len(split.test))):
-        if not size:
+    needed = "at least four interactions of a user" if config.kind == "leave-one-out" else "users active on both sides"
+    for what, size in (
+        ("user with two training interactions, of which one follows the other", np.diff(split.train.starts).max() - 1),
+        ("test case", len(split.test)),
+    ):
+        if size < 1:
             raise InputError(
-                f"the {config.kind} split of {len(interactions)} interactions leaves no {name}. "
-                "It needs users with at least three interactions"
-                + (
-                    "."
-                    if config.kind == "leave-one-out"
-                    else ", some of them after the cutoff: lower --cutoff-quantile."
-                )
+                f"the {config.kind} split of {len(interactions)} interactions leaves no {what}. It needs {needed}"
+                + ("." if config.kind == "leave-one-out" else " of the cutoff: change --cutoff-quantile.")
             )
     return split
 

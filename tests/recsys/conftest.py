@@ -1,7 +1,9 @@
 """A tiny trained bundle and a tiny sentence encoder, both made once, both real."""
 
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -24,6 +26,25 @@ TINY = (
 @pytest.fixture(scope="session")
 def tiny_config():
     return read_config(overrides=TINY)
+
+
+@pytest.fixture(scope="session")
+def train_tiny():
+    """Trains as small a bundle on any table."""
+    return lambda table, folder, *overrides: run_training(*table, read_config(overrides=[*TINY, *overrides]), folder)
+
+
+@pytest.fixture(scope="session")
+def interleaved():
+    """Makes chain worlds in which everyone's first events come first, so that any cutoff has users on both sides."""
+
+    def make(*, users=40, events=6, items=20):
+        interactions, catalogue = chain_world(users=users, events=events, items=items)
+        turn = np.arange(len(interactions)) - interactions.starts[interactions.user_idx]
+        occurred_at = 1_700_000_000 + 3600 * (turn * users + interactions.user_idx.astype(np.int64))
+        return replace(interactions, occurred_at=occurred_at), catalogue
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -17,23 +17,14 @@ from recsys.run import repeat_share, run_training
 from recsys.split import keep, make_split
 from recsys.train import item_counts
 from recsys.transitions import TransitionCounter
-from tests.worlds import chain_world
 
 LEAVE_ONE_OUT = SplitConfig(kind="leave-one-out")
 TEMPORAL = SplitConfig(kind="temporal", cutoff_quantile=0.8)
 BOTH = pytest.mark.parametrize("config", [LEAVE_ONE_OUT, TEMPORAL], ids=lambda config: config.kind)
 
 
-def interleaved(*, users=40, events=6, items=20):
-    """The chain world with everyone's first events first, so that any cutoff finds users on both sides."""
-    interactions, catalogue = chain_world(users=users, events=events, items=items)
-    turn = np.arange(len(interactions)) - interactions.starts[interactions.user_idx]
-    occurred_at = 1_700_000_000 + 3600 * (turn * users + interactions.user_idx.astype(np.int64))
-    return replace(interactions, occurred_at=occurred_at), catalogue
-
-
 @pytest.fixture(scope="module")
-def world():
+def world(interleaved):
     return interleaved()
 
 
@@ -75,7 +66,7 @@ def test_a_target_left_in_training(world, config, part):
         audit_split(trained_on_also(split, row))
 
 
-def test_a_row_after_the_target_left_in_training():
+def test_a_row_after_the_target_left_in_training(interleaved):
     split = make_split(interleaved(events=9)[0], TEMPORAL)
     ends = split.interactions.starts[1:][split.test.user_idx]
     later = ends[split.test.target_rows < ends - 1][0] - 1
@@ -84,7 +75,7 @@ def test_a_row_after_the_target_left_in_training():
         audit_split(trained_on_also(split, later))
 
 
-def test_another_users_row_after_the_cutoff_left_in_training():
+def test_another_users_row_after_the_cutoff_left_in_training(interleaved):
     everyone, _ = interleaved()
     interactions = keep(everyone, np.arange(len(everyone)) >= 5)  # of the first user, only the last event
     split = make_split(interactions, TEMPORAL)
@@ -116,7 +107,7 @@ def test_another_users_history(world):
 
 
 @pytest.mark.parametrize("swapped", [0, 3], ids=["inside a history", "at the target"])
-def test_ties_broken_against_file_order(swapped):
+def test_ties_broken_against_file_order(interleaved, swapped):
     interactions, _ = interleaved(users=10)
     first = int(interactions.starts[4]) + swapped
     occurred_at, file_row = interactions.occurred_at.copy(), interactions.file_row.copy()
@@ -171,7 +162,7 @@ def test_a_bundle_trained_on_its_validation_rows(bundle, tmp_path):
 
 
 @pytest.fixture(scope="module", params=[LEAVE_ONE_OUT, TEMPORAL], ids=lambda config: config.kind)
-def twice(request, tiny_config, tmp_path_factory):
+def twice(request, tiny_config, interleaved, tmp_path_factory):
     """A run, and the run on the same table with another item in every held-out row, one the user already had."""
     interactions, catalogue = interleaved(users=60, events=8, items=25)
     train = {"epochs": 1, "loss": "sampled", "negatives": 16}

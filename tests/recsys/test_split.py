@@ -106,9 +106,14 @@ def test_consecutive_cases_keep_their_targets():
 @pytest.mark.parametrize(
     ("rows", "config", "lacking"),
     [
-        ([("a", "x", 1), ("a", "y", 2), ("b", "x", 3)], SplitConfig(kind="leave-one-out"), "test cases"),
-        ([("a", i, 7) for i in "xyz"], SplitConfig(kind="temporal"), "training interactions"),
-        ([(u, "x", t) for t, u in enumerate("abcd")], SplitConfig(kind="temporal", cutoff_quantile=0.5), "test cases"),
+        ([("a", "x", 1), ("a", "y", 2), ("b", "x", 3)], SplitConfig(kind="leave-one-out"), "test case"),
+        ([("a", i, 1) for i in "xyz"], SplitConfig(kind="leave-one-out"), "user with two training interactions"),
+        ([("a", i, 7) for i in "xyz"], SplitConfig(kind="temporal"), "user with two training interactions"),
+        (
+            [("a", "x", 1), ("a", "y", 2), ("b", "x", 3), ("c", "x", 4)],
+            SplitConfig(kind="temporal", cutoff_quantile=0.9),
+            "test case",
+        ),
     ],
 )
 def test_a_split_that_leaves_nothing_is_refused(rows, config, lacking):
