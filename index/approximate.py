@@ -12,8 +12,8 @@ import faiss
 import numpy as np
 from pyroaring import BitMap
 
-from index import bitmaps
 from index.bitmaps import Slots
+from index.grouping import grouped
 from index.kinds import HNSW, FastScan, IVFFastScan, IVFFlat
 from index.neighbours import Scores, Vectors
 from index.vectors import SealedVectors, selector_of
@@ -76,7 +76,7 @@ class CpuEngine:
             return found
         rows = len(self._vectors)
         scores, slots = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-        for bitmap, members in bitmaps.grouped(eligible):
+        for bitmap, members in grouped(eligible):
             params = self._parameters(k, max(len(bitmap), 1) / rows, selector_of(bitmap, rows))
             scores[members], slots[members] = self._searched.search(queries[members], k, params=params)
         return scores, slots

@@ -5,7 +5,6 @@ straight into roaring's portable format costs a hundredth of that, and blocks no
 """
 
 import struct
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -82,15 +81,6 @@ def contains(bitmap: BitMap, slots: Slots, rows: int) -> npt.NDArray[np.bool_]:
     place = np.minimum(np.searchsorted(listed, slots), len(listed) - 1)
     found: npt.NDArray[np.bool_] = listed[place] == slots
     return (slots >= 0) & ~found if outside else found
-
-
-def grouped(eligible: Sequence[BitMap]) -> Iterator[tuple[BitMap, Slots]]:
-    """The distinct objects of a list of bitmaps, each with the places it stands at."""
-    places: dict[int, list[int]] = {}
-    for place, bitmap in enumerate(eligible):
-        places.setdefault(id(bitmap), []).append(place)
-    for members in places.values():
-        yield eligible[members[0]], np.array(members)
 
 
 def _container(bits: npt.NDArray[np.bool_], size: int) -> bytes:

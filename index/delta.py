@@ -15,6 +15,7 @@ from index import bitmaps
 from index.attribute_table import AttributeTable
 from index.bitmaps import Slots
 from index.filters import Attributes
+from index.grouping import grouped
 from index.neighbours import Ids, Neighbours, Vectors, best_of, nobody
 
 _FIRST_ROOM = 1024
@@ -83,7 +84,7 @@ class Delta:
         for start in range(0, len(queries) if rows else 0, at_once):
             part = slice(start, start + at_once)
             scores = queries[part] @ vectors.T
-            for bitmap, members in bitmaps.grouped(eligible[part]):
+            for bitmap, members in grouped(eligible[part]):
                 if len(bitmap) < rows:
                     scores[np.ix_(members, ~bitmaps.mask_of(bitmap, rows))] = -np.inf
                 best = best_of(scores[members], ids, k)

@@ -11,6 +11,7 @@ from pyroaring import BitMap
 
 from index import bitmaps
 from index.bitmaps import Slots
+from index.grouping import grouped
 from index.neighbours import Scores, Vectors
 
 ROWS_AT_ONCE = 8192
@@ -25,9 +26,7 @@ def scan(
     eligible: Sequence[BitMap] | None = None,  # B, one object where queries share a filter
 ) -> tuple[Scores, Slots]:  # (B, K) each, −1 slots after the last eligible row
     """The k best rows; of rows that tie, the first ones."""
-    hidden = (
-        [] if eligible is None else [(~bitmaps.mask_of(b, rows), members) for b, members in bitmaps.grouped(eligible)]
-    )
+    hidden = [] if eligible is None else [(~bitmaps.mask_of(b, rows), members) for b, members in grouped(eligible)]
     best = np.empty((len(queries), 0), dtype=np.float32), np.empty((len(queries), 0), dtype=np.int64)
     room = np.empty((len(queries), ROWS_AT_ONCE), dtype=np.float32)
     start = 0

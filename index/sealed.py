@@ -15,6 +15,7 @@ from index import bitmaps
 from index.attribute_table import AttributeTable
 from index.bitmaps import Slots
 from index.engine import Engine
+from index.grouping import grouped
 from index.neighbours import Ids, Neighbours, Scores, Vectors, nobody
 from index.plan import Plan, cheapest
 from index.vectors import SealedVectors
@@ -67,7 +68,7 @@ class Sealed:
         found = nobody(len(queries), k)
         k = min(k, len(self))
         jobs: dict[tuple[Engine | None, bool], list[Group]] = {}
-        for bitmap, members in bitmaps.grouped(eligible) if k else ():
+        for bitmap, members in grouped(eligible) if k else ():
             plan = self._plan(len(bitmap), len(members), len(queries), k, exact=exact)
             jobs.setdefault((plan.engine, plan.selects), []).append(Group(bitmap, members, plan.fetch))
         for (engine, selects), groups in jobs.items():

@@ -65,8 +65,8 @@ class VectorIndex:
         """An index over N rows, in memory; N may be 0.
 
         Raises:
-            VectorIndexError: vectors that are not finite rows of one width, ids that are negative or repeated, a GPU kind
-                where there is no GPU.
+            VectorIndexError: vectors that are not finite rows of one width, ids that are negative or repeated, a GPU
+                kind where there is none.
         """
         checked_ids, rows, checked = door.checked_rows(ids, vectors, attributes, dim=None, half=kind.half)
         return cls(State.of(seal(checked_ids, rows, checked, kind)), kind, fingerprint)

@@ -14,6 +14,7 @@ from pyroaring import BitMap
 
 from index import bitmaps
 from index.bitmaps import Slots
+from index.grouping import grouped
 from index.neighbours import Scores, Vectors
 from index.scan import ROWS_AT_ONCE, scan
 
@@ -89,7 +90,7 @@ class SealedVectors:
         if eligible is None:
             return self._one_by_one(queries, k, None)
         scores, slots = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-        for bitmap, members in bitmaps.grouped(eligible):
+        for bitmap, members in grouped(eligible):
             scores[members], slots[members] = self._one_by_one(queries[members], k, bitmap)
         return scores, slots
 

@@ -28,9 +28,3 @@ def test_slots_in_any_order_make_the_set(slots):
 def test_contains_looks_in_the_set_or_its_complement(held, asked):
     found = bitmaps.contains(BitMap(held), np.array(asked, dtype=np.int64), 10)
     assert found.tolist() == [slot in held for slot in asked]
-
-
-def test_grouping_is_by_object():
-    once, twice = BitMap([1]), BitMap([1])
-    groups = [(bitmap is once, members.tolist()) for bitmap, members in bitmaps.grouped([once, twice, once])]
-    assert groups == [(True, [0, 2]), (False, [1])]
