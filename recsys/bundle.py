@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ CORE = (
     "training.json",
 )
 """What the fingerprint covers: everything that decides an answer. Reports and indexes lie beside."""
+PRIOR_NUMBERS = ("weight", "floor", "damping")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +92,9 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     np.save(beside / "query_vectors.npy", bundle.query_vectors)
     prior = bundle.prior
     tensors = {} if prior is None else prior.counter.tensors()
-    numbers = {} if prior is None else {name: str(getattr(prior, name)) for name in ("weight", "floor", "damping")}
-    save_file(tensors, beside / "prior.safetensors", metadata=numbers)
+    numbers = None if prior is None else {name: getattr(prior, name) for name in PRIOR_NUMBERS}
+    # One entry: several would be written in any order, and the same bundle would get another fingerprint.
+    save_file(tensors, beside / "prior.safetensors", metadata={"prior": json.dumps(numbers)})
     fingerprint = write_manifest(beside)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -174,6 +177,7 @@ def write_manifest(folder: Path) -> str:
         {
             "format": FORMAT,
             "fingerprint": fingerprint,
+            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "python": platform.python_version(),
             "versions": {name: version(name) for name in ("torch", "transformers", "numpy")},
             "files": files,
@@ -287,14 +291,8 @@ def _load_towers(
 
 def _load_prior(folder: Path, config: Config) -> TransitionPrior | None:
     with safe_open(folder / "prior.safetensors", framework="pt") as file:
-        numbers = file.metadata()
-        if not numbers:
+        numbers = json.loads(file.metadata()["prior"])
+        if numbers is None:
             return None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
-    return TransitionPrior(
-        TransitionCounter.from_tensors(tensors, config.prior),
-        config.train.temperature,
-        weight=float(numbers["weight"]),
-        floor=float(numbers["floor"]),
-        damping=float(numbers["damping"]),
-    )
+    return TransitionPrior(TransitionCounter.from_tensors(tensors, config.prior), config.train.temperature, **numbers)
