@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recsys.errors import InputError
@@ -94,7 +95,7 @@ class TextEncoder:
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         vectors = np.empty((len(texts), self.model.get_embedding_dimension() or 0), np.float32)
         columns = (TextColumn("reading texts"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=len(texts) <= TEXTS_AT_ONCE) as progress:
+        with Progress(*columns, console=Console(stderr=True), disable=len(texts) <= TEXTS_AT_ONCE) as progress:
             task = progress.add_task("", total=len(texts))
             for at in range(0, len(order), TEXTS_AT_ONCE):
                 rows = order[at : at + TEXTS_AT_ONCE]

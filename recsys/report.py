@@ -26,7 +26,8 @@ from recsys.baselines import (
     recent_popularity,
     transitions,
 )
-from recsys.bundle import Bundle, write_manifest
+from recsys.bundle import MANIFEST, Bundle, write_manifest
+from recsys.card import CARD
 from recsys.embed import embed_cases
 from recsys.evaluate import Ground, cases_frame, judge, rankings_frame, report, target_ranks
 from recsys.histories import case_histories
@@ -141,13 +142,17 @@ def baseline_scorers(split: Split, bundle: Bundle, validation: Cases, *, allow_r
     }
 
 
-def save_report(folder: Path, metrics: dict[str, Any], rankings: pl.DataFrame, cases: pl.DataFrame) -> None:
-    """Write metrics.json, rankings.parquet and cases.parquet; in a bundle, renew its manifest."""
+def save_report(
+    folder: Path, metrics: dict[str, Any], rankings: pl.DataFrame, cases: pl.DataFrame, *, card: str | None = None
+) -> None:
+    """Write metrics.json, rankings.parquet, cases.parquet and the model card; in a bundle, renew its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     rankings.write_parquet(folder / "rankings.parquet")
     cases.write_parquet(folder / "cases.parquet")
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False), encoding="utf-8")
-    if (folder / "manifest.json").exists():
+    if card is not None:
+        (folder / CARD).write_text(card, encoding="utf-8")
+    if (folder / MANIFEST).exists():
         write_manifest(folder)
 
 

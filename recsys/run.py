@@ -20,7 +20,7 @@ from recsys.interactions import Interactions
 from recsys.prior import TransitionPrior, fit_prior
 from recsys.ranking import OUT, mask_seen, top_k
 from recsys.split import Split, make_split
-from recsys.train import VALIDATION_CASES, item_counts, known_ids, train_towers
+from recsys.train import TRACKER, VALIDATION_CASES, item_counts, known_ids, train_towers
 from recsys.transitions import TransitionCounter
 
 
@@ -77,6 +77,8 @@ def run_training(
         },
     )
     fingerprint = save_bundle(bundle, folder)
+    if (workplace / TRACKER).exists():
+        shutil.move(workplace / TRACKER, folder / TRACKER)
     shutil.rmtree(workplace)
     return replace(bundle, fingerprint=fingerprint)
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate import Accelerator
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
@@ -23,6 +24,7 @@ from recsys.batches import Batch, BatchMaker
 from recsys.checkpoint import load_checkpoint, save_checkpoint
 from recsys.config import Config, TrainConfig, config_toml
 from recsys.embed import embed_cases, embed_items
+from recsys.errors import InputError
 from recsys.features import Vocabulary
 from recsys.histories import training_windows, window_batches
 from recsys.interactions import Interactions
@@ -32,6 +34,8 @@ from recsys.ranking import expected_ranks, mask_seen
 from recsys.split import Split
 from recsys.towers import ItemFeatures, ItemTower, TwoTower, UserTower, value_edges
 
+TRACKER = "tracker"
+"""The folder of the tracker's files, in the run's and then in the bundle's."""
 VALIDATION_CASES = 10_000
 """Validation looks at no more users than these: enough to choose by, and an epoch stays an epoch."""
 
@@ -214,13 +218,22 @@ def set_learning_rate(optimizer: Optimizer, knobs: TrainConfig, *, at: float) ->
 
 def make_accelerator(knobs: TrainConfig, folder: Path) -> Accelerator:
     """One process or many, on the device asked for, with the tracker started."""
-    accelerator = Accelerator(
-        cpu=knobs.device == "cpu",
-        gradient_accumulation_steps=knobs.accumulation,
-        log_with=None if knobs.tracker == "none" else knobs.tracker,
-        project_dir=folder,
-    )
-    accelerator.init_trackers("tracker")
+    try:
+        accelerator = Accelerator(
+            cpu=knobs.device == "cpu",
+            gradient_accumulation_steps=knobs.accumulation,
+            log_with=None if knobs.tracker == "none" else knobs.tracker,
+            project_dir=folder,
+        )
+        accelerator.init_trackers(TRACKER)
+    except (ValueError, ImportError) as problem:
+        raise InputError(
+            f"train.tracker = {knobs.tracker!r}: {problem} Take none, or one that accelerate knows and that is installed."
+        ) from None
+    if knobs.device == "cuda" and accelerator.device.type != "cuda":
+        raise InputError(
+            "train.device is cuda, but torch sees no CUDA device. Pass train.device=auto, or mend the driver."
+        )
     return accelerator
 
 
@@ -260,5 +273,6 @@ def _progress_bar(accelerator: Accelerator) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),  # standard output is for answers
         disable=not accelerator.is_main_process,
     )

@@ -30,6 +30,7 @@ def demo(
 
     The service runs until Ctrl-C; with DEMO_EXIT=1 in the environment it is stopped at once.
     """
+    from recsys.card import model_card
     from recsys.config import read_config
     from recsys.fetch import ML_100K_TERMS, fetch_ml_100k
     from recsys.report import Protocol, evaluate_bundle, save_report
@@ -47,7 +48,7 @@ def demo(
 
     _say("3  Evaluate", "each user's last choice, found among the whole catalogue")
     metrics, rankings, cases = evaluate_bundle(bundle, Protocol(request_time=True), seed=seed)
-    save_report(out, metrics, rankings, cases)
+    save_report(out, metrics, rankings, cases, card=model_card(bundle, metrics))
     print_report(metrics)
 
     _say("4  Serve", f"recsys serve --bundle {out}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recsys.errors import InputError
 from serving.data_commands import Unit
 
 if TYPE_CHECKING:
@@ -88,13 +89,13 @@ def evaluate(
     Given tables instead of a bundle, it trains one into --out first. Leaves metrics.json, rankings.parquet and
     cases.parquet.
     """
-    from recsys.bundle import load_bundle
-    from recsys.config import read_config
-    from recsys.errors import InputError
-    from recsys.report import Protocol, evaluate_bundle, save_report
-
     if (bundle is None) == (interactions is None):
         raise InputError("evaluate: pass either --bundle DIR or --interactions FILE (with --items FILE and --out DIR).")
+    from recsys.bundle import load_bundle
+    from recsys.card import model_card
+    from recsys.config import read_config
+    from recsys.report import Protocol, evaluate_bundle, save_report
+
     if bundle is None:
         bundle = out or Path("runs/latest")
         train_files(
@@ -106,8 +107,9 @@ def evaluate(
             time_unit=time_unit,
         )
     protocol = Protocol(request_time=request_time, allow_repeats=allow_repeats)
-    metrics, rankings, cases = evaluate_bundle(load_bundle(bundle), protocol, seed=seed)
-    save_report(out or bundle, metrics, rankings, cases)
+    loaded = load_bundle(bundle)
+    metrics, rankings, cases = evaluate_bundle(loaded, protocol, seed=seed)
+    save_report(out or bundle, metrics, rankings, cases, card=model_card(loaded, metrics))
     if as_json:
         typer.echo(json.dumps(metrics, ensure_ascii=False))
     else:
@@ -138,15 +140,15 @@ def train_files(
         strict: Refuse bad rows.
         quarantine: Where bad interactions go.
     """
+    if interactions is None:
+        raise InputError("train: --interactions FILE is missing: who did what when.")
     from recsys.bundle import write_manifest
+    from recsys.card import CARD, model_card
     from recsys.catalogue import read_catalogue
-    from recsys.errors import InputError
     from recsys.interactions import read_interactions
     from recsys.run import run_training
     from recsys.tables import parse_columns
 
-    if interactions is None:
-        raise InputError("train: --interactions FILE is missing: who did what when.")
     catalogue = None
     if items is not None:
         catalogue, found = read_catalogue(items, columns=parse_columns(columns[1]), strict=strict)
@@ -162,6 +164,7 @@ def train_files(
     typer.echo(str(found), err=True)
     bundle = run_training(table, catalogue, config, out)
     build_index(bundle, out)
+    (out / CARD).write_text(model_card(bundle, None), encoding="utf-8")
     write_manifest(out)
     return bundle
 
