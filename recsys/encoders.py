@@ -116,7 +116,7 @@ def resolve_encoder(name: str) -> Path:
         InputError: None of them has it, or a packaged encoder's weights are not the ones that were published.
     """
     tried = []
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
     tried.append("a folder of that name")
     remedy = "Pass a folder that SentenceTransformer.save has written"
@@ -163,7 +163,7 @@ def _sha256(folder: Path, patterns: Sequence[str]) -> str:
 
 def _read_cache(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return {}  # missing or damaged: the texts are read again
