@@ -126,6 +126,7 @@ class UserTower(nn.Module):
             ),
             add_pooling_layer=False,
         )
+        self.bert.embeddings.word_embeddings.requires_grad_(False)  # never looked up: items come as vectors
         self.out = nn.Linear(width, width)
         for table in (self.event, self.value, self.gap, self.newest_age):
             if table is not None:

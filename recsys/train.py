@@ -228,7 +228,7 @@ def make_accelerator(knobs: TrainConfig, folder: Path) -> Accelerator:
         accelerator.init_trackers(TRACKER)
     except (ValueError, ImportError) as problem:
         raise InputError(
-            f"train.tracker = {knobs.tracker!r}: {problem} Take none, or one that accelerate knows and that is installed."
+            f"train.tracker = {knobs.tracker!r}: {problem} Take none, or an installed one that accelerate knows."
         ) from None
     if knobs.device == "cuda" and accelerator.device.type != "cuda":
         raise InputError(

@@ -112,6 +112,7 @@ def test_one_command_from_tables_to_a_report_without_a_clock(files, tmp_path):
         (("train", "--interactions", "nowhere.csv"), "nowhere.csv"),
         (("evaluate",), "pass either --bundle DIR or --interactions FILE"),
         (("evaluate", "--bundle", "nowhere"), "no bundle here"),
+        (("evaluate", "--bundle", "nowhere", "--split", "temporal"), "belong to training"),
         (("train", "--interactions", "x.csv", "--set", "train.temprature=1"), "train.temprature"),
         (("train", "--interactions", "x.csv", "--split", "sideways"), "split.kind"),
     ],
