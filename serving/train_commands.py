@@ -94,7 +94,7 @@ def evaluate(
     if bundle is not None and (config or override or split or cutoff_quantile or items or column or item_column):
         raise InputError(
             "evaluate: --config, --set, --split, --cutoff-quantile, --items and column maps belong to training; "
-            "a bundle is judged on the split and the tables it was trained with. Leave them out, or pass --interactions."
+            "a bundle is judged by the split and tables it was trained with. Leave them out, or pass --interactions."
         )
     from recsys.bundle import load_bundle
     from recsys.card import model_card
