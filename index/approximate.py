@@ -60,6 +60,10 @@ class CpuEngine:
         """The engine whose FAISS index was written to a file."""
         return cls(kind, faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), vectors)
 
+    def searching(self, kind: CpuApproximate) -> Self:
+        """The same index searched as hard as another kind says, which must be built alike."""
+        return type(self)(kind, self.base, self._vectors)
+
     def write(self, path: Path) -> None:
         """Write what ``mapped`` reads; the vectors have a file of their own."""
         faiss.write_index(self.base, str(path))

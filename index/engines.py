@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from index import gpu
-from index.approximate import LEAST_ROWS, CpuEngine
+from index.approximate import LEAST_ROWS, CpuApproximate, CpuEngine
 from index.engine import Engine
+from index.gpu import GpuEngine
 from index.kinds import Exact, GpuKind, Kind
 from index.vectors import SealedVectors
 
@@ -36,3 +37,12 @@ def mapped(kind: Kind, path: Path, vectors: SealedVectors) -> Engine:
     if isinstance(kind, GpuKind):
         return gpu.mapped(kind, path, vectors)
     return CpuEngine.mapped(kind, path, vectors)
+
+
+def searching(engine: Engine, kind: Kind) -> Engine:
+    """The same engine searching as hard as a kind that is built alike."""
+    if isinstance(engine, CpuEngine) and isinstance(kind, CpuApproximate):
+        return engine.searching(kind)
+    if isinstance(engine, GpuEngine) and isinstance(kind, GpuKind):
+        return engine.searching(kind)
+    return engine

@@ -74,6 +74,10 @@ class GpuEngine:
         """About how long a batch takes: a launch, then hundreds of times a core's pace."""
         return 1e5 + queries * (0.001 * self._vectors.dim * len(self._vectors) + 10 * k)
 
+    def searching(self, kind: GpuKind) -> "GpuEngine":
+        """The same index searched as hard as another kind says, which must be built alike."""
+        return GpuEngine(kind, self.base, self._vectors, self._resources)
+
     def write(self, path: Path) -> None:
         """Write what ``mapped`` reads, where that is quicker than building from the vectors."""
         if isinstance(self.kind, GpuIVFFlat | GpuIVFPQ):

@@ -1,0 +1,44 @@
+"""How many bytes a million vectors cost in each kind, to leave out what would not fit before it is built."""
+
+from index.kinds import (
+    HNSW,
+    Exact,
+    FastScan,
+    GpuCagra,
+    GpuExact,
+    GpuIVFFlat,
+    GpuIVFPQ,
+    IVFFastScan,
+    IVFFlat,
+    Kind,
+)
+
+
+def bytes_per_row(kind: Kind, dim: int) -> float:
+    """Bytes a vector of width ``dim`` takes: itself, its id, and what its kind adds. Attributes are extra.
+
+    Example:
+        >>> bytes_per_row(Exact(), 128), bytes_per_row(FastScan(half=True), 128)
+        (520.0, 296.0)
+    """
+    vector = dim * (2 if kind.half else 4)
+    return float(8 + vector + _added(kind, dim, vector))
+
+
+def _added(kind: Kind, dim: int, vector: int) -> float:
+    codes = dim / 4 if dim % 2 == 0 else dim / 2  # four bits for two numbers, or for one
+    match kind:
+        case Exact() | GpuExact():
+            return 0.0
+        case FastScan():
+            return codes
+        case IVFFastScan():
+            return codes + 8
+        case IVFFlat() | GpuIVFFlat():
+            return vector + 8
+        case HNSW(neighbours=neighbours):
+            return dim + 4 * 2.1 * neighbours + 28  # codes, links on all levels, bookkeeping
+        case GpuIVFPQ(subquantizers=subquantizers):
+            return subquantizers + 8
+        case GpuCagra(graph_degree=degree):
+            return vector + 4 * degree
