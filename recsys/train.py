@@ -8,6 +8,7 @@ Shapes: B histories, H events, C items, P positions that something followed, D w
 import hashlib
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from recsys.batches import Batch, BatchMaker
@@ -91,30 +92,14 @@ def train_towers(
                 batches = window_batches(windows, batch_size=knobs.batch_size, rng=rng)
                 batches = batches[accelerator.process_index :: accelerator.num_processes]
                 progress.reset(task, description=f"epoch {course.epoch + 1}/{knobs.epochs}", total=len(batches))
-                losses = []
-                towers.train()
-                for step, which in enumerate(batches):
-                    set_learning_rate(optimizer, knobs, at=(course.epoch + step / len(batches)) / knobs.epochs)
-                    batch = maker.make(which, rng=rng).to(accelerator.device)
-                    with accelerator.accumulate(model):
-                        with autocast(accelerator.device, knobs):
-                            users, items = model(
-                                features[batch.item_idx], ids[batch.item_idx], batch.histories, batch.history_rows
-                            )  # (B, H, D), (C, D)
-                            loss = contrast(users[batch.asked], items, batch, knobs)
-                        accelerator.backward(loss)
-                        if accelerator.sync_gradients:
-                            accelerator.clip_grad_norm_(model.parameters(), knobs.clip_norm)
-                        optimizer.step()
-                        optimizer.zero_grad()
-                    losses.append(loss.detach())
-                    progress.update(task, advance=1)
-                optimizer.zero_grad()  # an accumulation that the epoch cut short is dropped
-                accelerator.step = 0
+                made = (
+                    ((course.epoch + step / len(batches)) / knobs.epochs, maker.make(which, rng=rng))
+                    for step, which in enumerate(progress.track(batches, task_id=task))
+                )
+                loss = train_epoch(accelerator, model, optimizer, made, features, ids, knobs)
 
-                figures = validate(towers, features, ids, split)
-                figures |= {"loss": float(torch.stack(losses).mean()), "seconds": time.monotonic() - began}
                 course.epoch += 1
+                figures = {"loss": loss, **validate(towers, features, ids, split), "seconds": time.monotonic() - began}
                 course.curve.append(figures)
                 if figures["ndcg@10"] > course.best_ndcg:
                     course.best_ndcg, course.best_epoch = figures["ndcg@10"], course.epoch
@@ -126,6 +111,50 @@ def train_towers(
     accelerator.end_training()
     towers.load_state_dict(best)
     return towers.cpu().eval(), course.curve
+
+
+def train_epoch(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: Iterable[tuple[float, Batch]],
+    features: ItemFeatures,
+    ids: Tensor,
+    knobs: TrainConfig,
+) -> float:
+    """One pass over the batches: the training step.
+
+    Args:
+        accelerator: Knows the device, the processes and when accumulated gradients are due.
+        model: The towers, prepared by the accelerator.
+        optimizer: Prepared as well.
+        batches: Each after the share of the whole training that is done before it, which sets the learning rate.
+        features: Of the N + 1 catalogue rows, on the device.
+        ids: ``(N + 1,)`` of `known_ids`, on the device.
+        knobs: Of the training.
+
+    Returns:
+        The mean loss.
+    """
+    losses = []
+    model.train()
+    for done, made in batches:
+        set_learning_rate(optimizer, knobs, at=done)
+        batch = made.to(accelerator.device)
+        item_features, item_ids = features[batch.item_idx], ids[batch.item_idx]
+        with accelerator.accumulate(model):
+            with autocast(accelerator.device, knobs):
+                users, items = model(item_features, item_ids, batch.histories, batch.history_rows)  # (B, H, D), (C, D)
+                loss = contrast(users[batch.asked], items, batch, knobs)
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(model.parameters(), knobs.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.detach())
+    model.zero_grad()  # an accumulation that the epoch cut short is dropped
+    accelerator.step = 0
+    return float(torch.stack(losses).mean())
 
 
 def contrast(user_vectors: Tensor, item_vectors: Tensor, batch: Batch, knobs: TrainConfig) -> Tensor:

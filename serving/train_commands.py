@@ -21,6 +21,7 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file o
 Override = Annotated[list[str] | None, typer.Option("--set", help="A knob, such as train.temperature=0.05.")]
 SplitKind = Annotated[str | None, typer.Option("--split", help="leave-one-out or temporal.")]
 Quantile = Annotated[float | None, typer.Option("--cutoff-quantile", help="Of the temporal split.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto (CUDA where there is one), cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of weights, batches, dropout and bootstrap.")]
 Columns = Annotated[list[str] | None, typer.Option("--column", help="OURS=THEIRS for a column of the interactions.")]
 ItemColumns = Annotated[list[str] | None, typer.Option("--item-column", help="The same for a column of the items.")]
@@ -38,6 +39,7 @@ def train(
     override: Override = None,
     split: SplitKind = None,
     cutoff_quantile: Quantile = None,
+    device: Device = None,
     seed: Seed = 0,
     column: Columns = None,
     item_column: ItemColumns = None,
@@ -51,7 +53,7 @@ def train(
     """
     from recsys.config import read_config
 
-    knobs = read_config(config, _overrides(override, split, cutoff_quantile, seed))
+    knobs = read_config(config, _overrides(override, split, cutoff_quantile, device, seed))
     train_files(
         interactions,
         items,
@@ -78,6 +80,7 @@ def evaluate(
     allow_repeats: Annotated[
         bool, typer.Option("--allow-repeats", help="Items of the history may come again.")
     ] = False,
+    device: Device = None,
     seed: Seed = 0,
     column: Columns = None,
     item_column: ItemColumns = None,
@@ -106,7 +109,7 @@ def evaluate(
         train_files(
             interactions,
             items,
-            read_config(config, _overrides(override, split, cutoff_quantile, seed)),
+            read_config(config, _overrides(override, split, cutoff_quantile, device, seed)),
             bundle,
             columns=(column or [], item_column or []),
             time_unit=time_unit,
@@ -213,10 +216,8 @@ def print_report(metrics: dict[str, Any]) -> None:
     )
 
 
-def _overrides(given: list[str] | None, split: str | None, quantile: float | None, seed: int) -> list[str]:
-    overrides = [*(given or []), f"seed={seed}"]
-    if split is not None:
-        overrides.append(f"split.kind={split}")
-    if quantile is not None:
-        overrides.append(f"split.cutoff_quantile={quantile}")
-    return overrides
+def _overrides(
+    given: list[str] | None, split: str | None, quantile: float | None, device: str | None, seed: int
+) -> list[str]:
+    named = {"split.kind": split, "split.cutoff_quantile": quantile, "train.device": device, "seed": seed}
+    return [*(given or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
