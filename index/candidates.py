@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from index import faiss_build
+from index.approximate import LEAST_ROWS
 from index.kinds import HNSW, Exact, FastScan, GpuCagra, GpuExact, GpuIVFFlat, GpuIVFPQ, IVFFastScan, IVFFlat, Kind
 from index.memory import bytes_per_row
 
@@ -17,6 +18,8 @@ _MOST_PROBES_ON_GPU = 2048
 
 def families(rows: int) -> list[Family]:
     """Everything worth a look for so many rows, on the hardware at hand."""
+    if rows < LEAST_ROWS:
+        return [[Exact()]]  # which is what would serve every other kind
     nlist = 2 ** round(np.log2(max(4 * np.sqrt(rows), 16)))
     probes = [max(1, nlist // share) for share in (64, 32, 16, 8, 4)]
     found: list[Family] = [

@@ -54,6 +54,16 @@ def installed() -> tuple[str, ...]:
     return tuple(found)
 
 
+@cache
+def refuse_a_double_install() -> None:
+    """Check, once, that FAISS was installed once.
+
+    Raises:
+        VectorIndexError: as ``refuse_two``.
+    """
+    refuse_two(installed())
+
+
 def refuse_two(distributions: tuple[str, ...]) -> None:
     """Check that one build of FAISS is installed, not two in one folder.
 

@@ -11,15 +11,24 @@ from typing import Any
 from index.errors import VectorIndexError
 
 
+class _Checked:
+    """What every kind refuses: a number that is not above zero."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, bool) and not (isinstance(value, int | float) and value > 0):
+                raise VectorIndexError(f"{type(self).__name__}, {name}: {value!r}. Give a number above 0.")
+
+
 @dataclass(frozen=True)
-class Exact:
+class Exact(_Checked):
     """Every vector is scored. The default, and the judge of all others."""
 
     half: bool = False
 
 
 @dataclass(frozen=True)
-class FastScan:
+class FastScan(_Checked):
     """4-bit product codes, all of them scanned; the best ``k × k_factor`` are scored again with their vectors.
 
     The quickest to build by far, without a knob that can be set wrong.
@@ -31,7 +40,7 @@ class FastScan:
 
 
 @dataclass(frozen=True)
-class IVFFastScan:
+class IVFFastScan(_Checked):
     """As FastScan, within the ``nprobe`` of ``nlist`` clusters nearest to the query."""
 
     nlist: int = 1024
@@ -41,7 +50,7 @@ class IVFFastScan:
 
 
 @dataclass(frozen=True)
-class IVFFlat:
+class IVFFlat(_Checked):
     """Whole vectors within the ``nprobe`` of ``nlist`` clusters nearest to the query."""
 
     nlist: int = 1024
@@ -50,7 +59,7 @@ class IVFFlat:
 
 
 @dataclass(frozen=True)
-class HNSW:
+class HNSW(_Checked):
     """A neighbour graph over 8-bit codes, scored again with the vectors. Quick one query at a time, slow to build."""
 
     neighbours: int = 16
@@ -61,14 +70,14 @@ class HNSW:
 
 
 @dataclass(frozen=True)
-class GpuExact:
+class GpuExact(_Checked):
     """Every vector is scored, on the GPU."""
 
     half: bool = False
 
 
 @dataclass(frozen=True)
-class GpuIVFFlat:
+class GpuIVFFlat(_Checked):
     """IVFFlat on the GPU."""
 
     nlist: int = 4096
@@ -77,7 +86,7 @@ class GpuIVFFlat:
 
 
 @dataclass(frozen=True)
-class GpuIVFPQ:
+class GpuIVFPQ(_Checked):
     """8-bit product codes in clusters on the GPU; the best ``k × k_factor`` are scored again on the host."""
 
     nlist: int = 4096
@@ -89,7 +98,7 @@ class GpuIVFPQ:
 
 
 @dataclass(frozen=True)
-class GpuCagra:
+class GpuCagra(_Checked):
     """A neighbour graph on the GPU. Needs the cuVS build of FAISS."""
 
     graph_degree: int = 32
@@ -104,6 +113,19 @@ GpuKind = GpuExact | GpuIVFFlat | GpuIVFPQ | GpuCagra
 Kind = CpuKind | GpuKind
 
 EXACT = Exact()
+
+EXACT_UP_TO_ROWS = 50_000
+"""Where exact search takes about a millisecond (50,000 × 128, one core) and a batch is as quick as any other kind's."""
+
+
+def default_for(rows: int) -> Kind:
+    """The kind for so many rows where nothing was measured; ``recsys index tune`` measures.
+
+    Example:
+        >>> default_for(10_000), default_for(1_000_000)
+        (Exact(half=False), FastScan(k_factor=10.0, half=False))
+    """
+    return EXACT if rows <= EXACT_UP_TO_ROWS else FastScan()
 
 
 def to_json(kind: Kind) -> dict[str, Any]:
@@ -144,7 +166,8 @@ def from_json(document: dict[str, Any]) -> Kind:
             case "GpuCagra":
                 return GpuCagra(**fields)
     except TypeError as cause:
-        raise VectorIndexError(f"index kind {document}: {cause}. Build the index again with this version.") from cause
+        raise VectorIndexError(f"index kind {document}: {cause}. Leave the field out, or build again.") from cause
     raise VectorIndexError(
-        f"index kind {document.get('name')!r} is unknown. A newer version saved it: upgrade, or build again."
+        f"index kind {document.get('name')!r} is unknown here. Known are Exact, FastScan, IVFFastScan, IVFFlat, HNSW, "
+        "GpuExact, GpuIVFFlat, GpuIVFPQ and GpuCagra; an index of another kind needs the version that saved it."
     )

@@ -137,6 +137,17 @@ def choose(readings: Sequence[Reading], target_recall: float) -> tuple[Reading, 
     return best, said
 
 
+def recall_against_exact(
+    index: VectorIndex,
+    queries: Vectors,  # (B, D)
+    k: int,
+) -> float:
+    """The share of the exact answer that an index finds as it stands; 1.0 for an exact kind."""
+    k = min(k, len(index))
+    found, expected = index.search(queries, k), index.search(queries, k, exact=True)
+    return float((found.scores >= expected.scores[:, -1:] - _SCORE_NOISE).mean()) if k else 1.0
+
+
 def _read_family(
     family: Sequence[Kind], vectors: Vectors, queries: Vectors, expected: Neighbours, k: int
 ) -> Iterator[Reading]:

@@ -12,7 +12,7 @@ from typing import Self
 import faiss
 import numpy.typing as npt
 
-from index import door, kinds, snapshot, updates
+from index import door, faiss_build, kinds, snapshot, updates
 from index.filters import Attributes, Filter, IdList, as_ids
 from index.home import Home
 from index.kinds import EXACT, Kind
@@ -43,6 +43,7 @@ class VectorIndex:
 
     def __init__(self, state: State, kind: Kind, fingerprint: str, home: Home | None = None) -> None:
         """For ``build`` and ``load``."""
+        faiss_build.refuse_a_double_install()
         self.kind = kind
         self.fingerprint = fingerprint
         """Of the bundle whose model made the vectors; empty where there is none."""

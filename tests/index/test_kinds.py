@@ -25,6 +25,12 @@ def test_a_kind_survives_json(kind):
     assert kinds.from_json(kinds.to_json(kind)) == kind
 
 
+@pytest.mark.parametrize("make", [lambda: IVFFlat(nlist=0), lambda: FastScan(k_factor=-1), lambda: HNSW(ef_search="9")])
+def test_a_field_must_be_above_zero(make):
+    with pytest.raises(VectorIndexError, match="Give a number above 0"):
+        make()
+
+
 def test_an_unknown_kind_or_field_is_named():
     with pytest.raises(VectorIndexError, match="'Annoy' is unknown"):
         kinds.from_json({"name": "Annoy"})
