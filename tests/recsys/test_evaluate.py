@@ -1,5 +1,7 @@
 """Judging: the same masks and ties for all, lists' figures by hand, and groups."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -152,6 +154,13 @@ def test_diversity_by_hand(ground):
     # 1 − Jaccard: ant–bee 1 − 1/3, ant–cow 1 − 1/2, bee–cow 1; cow–dog 0; eel has none, unlike any that has some.
     lists = [[1, 2, 3], [3, 4, 0], [4, 5, 0]]
     assert figures_of(lists, ground, "diversity@10")["value"] == pytest.approx(((2 / 3 + 1 / 2 + 1) / 3 + 0 + 1) / 3)
+
+
+def test_two_items_without_categories_are_alike(ground):
+    bare = Catalogue(item_ids=["", *ITEMS], categories=[(), ("small",), (), (), ("land",), ()])
+    lists = [[2, 3, 0], [2, 4, 0], [2, 0, 0]]
+    figure = figures_of(lists, replace(ground, catalogue=bare), "diversity@10")
+    assert figure["value"] == pytest.approx((0 + 1 + 0) / 3)
 
 
 def test_a_catalogue_without_categories_has_no_diversity(ground):

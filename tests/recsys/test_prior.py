@@ -70,6 +70,16 @@ def test_the_score_by_hand():
     np.testing.assert_allclose(scores, [np.array([0.2, 0.7]) / 0.5 + 2 * np.log(shares)], rtol=1e-5)
 
 
+def test_what_is_popular_anyway_is_damped():
+    counts = np.zeros((N + 1, N + 1), np.float32)
+    counts[3, 4], counts[5, 4], counts[3, 9] = 2, 5, 2  # 4 followed something 7 times, 9 twice
+    counter = TransitionCounter(sparse.csr_matrix(counts), history_decay=0.5, history_items=1)
+    prior = TransitionPrior(counter, TEMPERATURE, weight=2.0, floor=0.25, damping=0.5)
+    bonus = prior.bonus(torch.tensor([[3]]), torch.tensor([[4, 9, 1]]))
+    shares = 0.75 * np.array([0.5, 0.5, 0]) + 0.25 / 40
+    np.testing.assert_allclose(bonus, [2 * np.log(shares) - 0.5 * np.log([1 + 7, 1 + 2, 1])], rtol=1e-5)
+
+
 def test_a_history_nobody_followed_moves_nothing():
     counter = TransitionCounter(sparse.csr_matrix((N + 1, N + 1), dtype=np.float32), 0.5, 1)
     prior = TransitionPrior(counter, TEMPERATURE, weight=3.0, floor=0.5)

@@ -135,3 +135,14 @@ def test_offline_masks_only_when_repeats_are_not_allowed(bundle, cases):
     masked = tower_scorers(bundle, allow_repeats=False)["two_tower+prior"](cases)
     expected = torch.isinf(mask_seen(torch.zeros_like(scores), bundle.interactions, cases))
     assert torch.equal(torch.isinf(masked[:, 1:]), expected[:, 1:])
+
+
+def test_a_scorer_tells_cases_apart_that_begin_alike(bundle):
+    split = make_split(bundle.interactions, bundle.config.split)
+    late, early = split.test, without_request_time(split.test, bundle.interactions)
+    scorer = tower_scorers(bundle, allow_repeats=True)["two_tower"]
+    scored = [scorer(cases) for cases in (late, early, split.validation)]
+    for cases, scores in zip((late, early, split.validation), scored, strict=True):
+        assert torch.equal(scores, tower_scorers(bundle, allow_repeats=True)["two_tower"](cases))
+    assert not torch.equal(scored[0], scored[1])
+    assert not torch.equal(scored[1], scored[2])
