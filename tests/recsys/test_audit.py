@@ -92,6 +92,18 @@ def test_a_validation_target_after_the_test_cutoff(world):
         audit_split(replace(split, validation=split.test))
 
 
+@pytest.mark.parametrize("cutoff", ["validation_cutoff", "test_cutoff"])
+def test_the_cutoff_itself_is_late(world, cutoff):
+    split = make_split(world[0], TEMPORAL)
+    newest = {
+        "validation_cutoff": split.train.occurred_at.max(),
+        "test_cutoff": world[0].occurred_at[split.validation.target_rows].max(),
+    }
+    audit_split(replace(split, protocol=split.protocol | {cutoff: newest[cutoff] + 1}))
+    with pytest.raises(LeakError, match=rf"happened at {newest[cutoff]}, the {cutoff} is {newest[cutoff]} \(1 such"):
+        audit_split(replace(split, protocol=split.protocol | {cutoff: newest[cutoff]}))
+
+
 def test_a_target_asked_twice(world):
     split = make_split(world[0], LEAVE_ONE_OUT)
     with pytest.raises(LeakError, match="both a validation and a test target"):
