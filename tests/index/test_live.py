@@ -116,6 +116,32 @@ def test_compaction_changes_no_answer(clustered, brute_force, kind):
     assert (found.ids == brute_force(queries, vectors[left], ids[left], 50, mask[left])[0]).all()
 
 
+def test_updates_made_during_a_compaction_are_carried_over(clustered, tmp_path, monkeypatch):
+    vectors, queries = clustered(1200)
+    index = VectorIndex.build(vectors, np.arange(1200), kind=IVFFastScan(8, 8))
+    index.save(tmp_path)
+    index.upsert([2000, 2001, 2002], queries[:3], Attributes([["old"]] * 3))
+
+    def slow_reseal(state, kind):
+        sealed = real_reseal(state, kind)
+        index.upsert([2001, 5], queries[3:5], Attributes([["new"], ["new"]]))  # one from each block
+        index.delete([2002, 6])
+        return sealed
+
+    real_reseal = vector_index.reseal
+    monkeypatch.setattr(vector_index, "reseal", slow_reseal)
+    index.compact()
+    index.close()
+    for current in (index, VectorIndex.load(tmp_path)):
+        assert len(current) == 1200 + 2 - 1
+        assert current.search(queries[[0, 3, 4]], 1).ids[:, 0].tolist() == [2000, 2001, 5]
+        everything = current.search(queries[:1], 2000).ids
+        assert not np.isin([2002, 6], everything).any()
+        assert (everything == 2001).sum() == (everything == 5).sum() == 1
+        assert sorted(current.search(queries[:1], 9, filters=Filter(any_of=["new"])).ids[0, :3]) == [-1, 5, 2001]
+        assert current.search(queries[:1], 2, filters=Filter(any_of=["old"])).ids.tolist() == [[2000, -1]]
+
+
 def part(attributes, rows):
     return Attributes(attributes.categories[rows], {name: column[rows] for name, column in attributes.numbers.items()})
 
