@@ -34,6 +34,8 @@ class ItemTowerConfig(_Section):
     """Numeric columns, standardised."""
     item_id: bool = True
     """One learned vector per item."""
+    warm_ids: bool = True
+    """Start ids from which items are chosen near each other, instead of from chance."""
     id_dropout: float = Field(0.1, ge=0, lt=1)
     """How often training hides an item's id, so that its text alone must carry it (and so carries a cold item)."""
 
@@ -78,7 +80,7 @@ class TrainConfig(_Section):
     """Histories per optimiser step and process, before accumulation."""
     accumulation: int = Field(1, ge=1)
     """Batches whose gradients are summed into one step."""
-    epochs: int = Field(16, ge=1)
+    epochs: int = Field(20, ge=1)
     """Passes over the training windows, at most."""
     patience: int = Field(5, ge=1)
     """Epochs without a better validation NDCG@10 after which training stops."""

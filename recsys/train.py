@@ -34,6 +34,7 @@ from recsys.metrics import ndcg, recall
 from recsys.ranking import expected_ranks, mask_seen
 from recsys.split import Split
 from recsys.towers import ItemFeatures, ItemTower, TwoTower, UserTower, value_edges
+from recsys.warm_start import co_occurrence_vectors
 
 TRACKER = "tracker"
 """The folder of the tracker's files, in the run's and then in the bundle's."""
@@ -198,17 +199,21 @@ def validate(towers: TwoTower, features: ItemFeatures, ids: Tensor, split: Split
 
 def make_towers(config: Config, features: ItemFeatures, vocabulary: Vocabulary, train: Interactions) -> TwoTower:
     """Untrained towers of the right shape for a catalogue and a training table."""
-    return TwoTower(
-        ItemTower(
-            config.item_tower,
-            width=config.width,
-            num_items=len(features.categories) - 1,
-            text_width=features.text_vectors.shape[1],
-            num_categories=len(vocabulary.categories),
-            num_numbers=len(vocabulary.numbers),
-        ),
-        UserTower(config, num_events=len(train.event_names), value_edges=value_edges(train.value)),
+    num_items = len(features.categories) - 1
+    item_tower = ItemTower(
+        config.item_tower,
+        width=config.width,
+        num_items=num_items,
+        text_width=features.text_vectors.shape[1],
+        num_categories=len(vocabulary.categories),
+        num_numbers=len(vocabulary.numbers),
     )
+    if item_tower.item_id is not None and config.item_tower.warm_ids:
+        rng = np.random.default_rng(config.seed)
+        start = co_occurrence_vectors(train, num_items=num_items, width=config.width, rng=rng)
+        item_tower.item_id.weight.data.copy_(torch.from_numpy(start))
+    user_tower = UserTower(config, num_events=len(train.event_names), value_edges=value_edges(train.value))
+    return TwoTower(item_tower, user_tower)
 
 
 def item_counts(train: Interactions, *, num_items: int) -> npt.NDArray[np.int64]:  # (N + 1,)
