@@ -1,5 +1,6 @@
 """A bundle comes back bit for bit or not at all: damage, mixtures and kills are found by name."""
 
+import contextlib
 import json
 import random
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +194,7 @@ def test_nothing_but_a_bundle_is_overwritten(bundle, tiny_config, tmp_path):
             save_bundle(bundle, place)
         with pytest.raises(InputError, match=problem):  # before hours of training, not after them
             run_training(*chain_world(), tiny_config, place)
+    assert not list(tmp_path.glob(".*"))
     assert (precious / "thesis.txt").read_text() == "years"
     (tmp_path / "empty").mkdir()
     save_bundle(bundle, tmp_path / "empty")
@@ -213,6 +216,24 @@ def test_killed_between_the_two_renames(copied, bundle, tmp_path, new_is_whole):
     if not new_is_whole:
         (tmp_path / ".bundle.new" / MANIFEST).unlink()
     assert (load_bundle(copied).training["curve"] == []) == new_is_whole
+
+
+@pytest.mark.parametrize("at_rename", [1, 2, 3])
+def test_stopped_at_any_rename(copied, bundle, monkeypatch, at_rename):
+    renamed = []
+    rename = Path.rename
+
+    def stop(path, target):
+        renamed.append(path)
+        if len(renamed) == at_rename:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(Path, "rename", stop)
+        save_bundle(replace(bundle, training=bundle.training | {"curve": []}), copied)
+    assert len(renamed) == min(at_rename, 2)
+    assert (load_bundle(copied).training["curve"] == []) == (at_rename > 1)
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
