@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from index.errors import VectorIndexError
 from recsys.errors import InputError
-from serving import data_commands, demo, train_commands
+from serving import data_commands, demo, doctor, index_commands, train_commands
 
 if TYPE_CHECKING:
     from serving.schemas import RecommendAnswer, RecommendRequest
@@ -34,9 +34,11 @@ app = typer.Typer(
     cls=CleanErrors, no_args_is_help=True, help="Two-tower retrieval: from two tables to a served top-k answer."
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(index_commands.app, name="index")
 app.command()(demo.demo)
 app.command()(train_commands.train)
 app.command()(train_commands.evaluate)
+app.command()(doctor.doctor)
 
 BundleOption = Annotated[Path, typer.Option(help="The folder that `recsys train` left.")]
 

@@ -8,6 +8,7 @@ import typer
 
 from recsys.errors import InputError
 from serving.data_commands import Unit
+from serving.index_commands import build_index
 
 if TYPE_CHECKING:
     from recsys.bundle import Bundle
@@ -175,16 +176,6 @@ def train_files(
     (out / CARD).write_text(model_card(bundle, None), encoding="utf-8")
     write_manifest(out)
     return bundle
-
-
-def build_index(bundle: "Bundle", folder: Path) -> None:
-    """Put an exact index of the bundle's items, carrying its fingerprint, into ``folder/index``."""
-    import numpy as np
-
-    from index.vector_index import VectorIndex
-
-    ids = np.arange(1, len(bundle.item_vectors))
-    VectorIndex.build(bundle.item_vectors[1:], ids, fingerprint=bundle.fingerprint).save(folder / "index")
 
 
 def print_report(metrics: dict[str, Any]) -> None:
