@@ -180,6 +180,7 @@ def train_files(
 
 def print_report(metrics: dict[str, Any]) -> None:
     """The table of recommenders, best first, with the 95 % interval of NDCG@10."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -187,18 +188,20 @@ def print_report(metrics: dict[str, Any]) -> None:
     table = Table(
         title=f"{said['split']}, {said['cases']:,} cases, {said['catalogue']:,} items, "
         f"request time {'given' if said['request_time'] else 'not given'}, "
-        f"repeats {'allowed' if said['allow_repeats'] else 'masked'}"
+        f"repeats {'allowed' if said['allow_repeats'] else 'masked'}",
+        title_justify="left",
+        box=box.SIMPLE,
     )
-    shown = ("ndcg@10", "recall@10", "mrr@10", "recall@50", "recall@200", "coverage@10")
-    table.add_column("recommender")
-    for name in shown:
-        table.add_column(name, justify="right")
+    shown = ("ndcg@10", "recall@10", "recall@200", "coverage@10")
+    table.add_column("recommender", no_wrap=True)
+    for heading in ("NDCG@10", "95 %", "recall@10", "recall@200", "coverage@10"):
+        table.add_column(heading, justify="right", no_wrap=True)
     ranked = sorted(metrics["recommenders"].items(), key=lambda entry: -entry[1]["ndcg@10"]["value"])
     for name, figures in ranked:
         cells = [f"{figures[metric]['value']:.4f}" for metric in shown]
-        cells[0] += f" ({figures['ndcg@10']['low']:.3f}–{figures['ndcg@10']['high']:.3f})"
-        table.add_row(name, *cells)
-    Console().print(table)
+        ndcg = figures["ndcg@10"]
+        table.add_row(name, cells[0], f"{ndcg['low']:.3f}–{ndcg['high']:.3f}", *cells[1:])
+    Console(width=max(Console().width, 96)).print(table)  # a log has no width of its own
     compared = metrics["p_values"]
     worst = max(compared["than"].items(), key=lambda entry: entry[1]["ndcg@10"])
     typer.echo(
