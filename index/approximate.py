@@ -5,6 +5,7 @@ B queries, N rows, D vector width, K answer length.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -40,6 +41,7 @@ class CpuEngine:
         self.kind, self.base, self._vectors = kind, base, vectors
         self.takes_selector = not isinstance(kind, FastScan)  # FAISS refuses one there
         self._searched = base if isinstance(kind, IVFFlat) else faiss.IndexRefine(base, vectors.flat)
+        self._unfiltered = lru_cache(maxsize=16)(lambda k: self._parameters(k, 1.0, None))
 
     @classmethod
     def build(cls, kind: CpuApproximate, vectors: SealedVectors, *, trained: Self | None = None) -> Self:
@@ -76,7 +78,7 @@ class CpuEngine:
     ) -> tuple[Scores, Slots]:  # (B, K) each
         """The k best rows the codes lead to. A filter widens the search by as much as it thins out the rows."""
         if eligible is None:
-            found: tuple[Scores, Slots] = self._searched.search(queries, k, params=self._parameters(k, 1.0, None))
+            found: tuple[Scores, Slots] = self._searched.search(queries, k, params=self._unfiltered(k))
             return found
         rows = len(self._vectors)
         scores, slots = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)

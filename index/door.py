@@ -123,10 +123,9 @@ def checked_filters(
     Raises:
         VectorIndexError: as many filters as queries are not, a numeric column nobody has, a bound that is NaN.
     """
-    if filters is None or isinstance(filters, Filter):
-        each: list[Filter | None] = [filters] * queries
-    else:
-        each = list(filters)
+    if filters is None:
+        return [None] * queries
+    each: list[Filter | None] = [filters] * queries if isinstance(filters, Filter) else list(filters)
     if len(each) != queries:
         raise VectorIndexError(f"{len(each)} filters for {queries} queries: give one for all, or one for each.")
     for condition in {id(c): c for c in each if c is not None}.values():

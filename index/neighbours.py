@@ -59,8 +59,8 @@ def merged(answers: Sequence[Neighbours], k: int) -> Neighbours:
 
 def ties_by_id(found: Neighbours) -> Neighbours:
     """The same answer with equal scores ordered by id; the scores already descend."""
-    tied = np.flatnonzero((found.scores[:, 1:] == found.scores[:, :-1]).any(axis=1))
-    for row in tied:
+    tied = found.scores[:, 1:] == found.scores[:, :-1]
+    for row in np.flatnonzero(tied.any(axis=1)) if tied.any() else ():
         order = np.lexsort((found.ids[row], -found.scores[row]))
         found.ids[row] = found.ids[row, order]
     return found

@@ -65,6 +65,11 @@ class Sealed:
         exact: bool = False,
     ) -> Neighbours:
         """The k best eligible rows of each query; never fewer than k where k are eligible."""
+        whole = self.vectors if exact else self.engine
+        if k <= min(len(self), whole.most) and all(len(bitmap) == len(self) for bitmap in eligible):
+            scores, slots = whole.search(queries, k)
+            if not len(slots) or slots.min() >= 0:
+                return Neighbours(self.ids[slots], scores)  # nothing to sift: the common case, kept short
         found = nobody(len(queries), k)
         k = min(k, len(self))
         jobs: dict[tuple[Engine | None, bool], list[Group]] = {}

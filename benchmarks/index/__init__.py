@@ -1,0 +1,1 @@
+"""What the vector index does, beside the engines one would otherwise take."""

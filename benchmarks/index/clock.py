@@ -1,0 +1,51 @@
+"""How a search is timed, the same for every engine."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Search = Callable[[npt.NDArray[np.float32]], object]
+
+BATCH = 64
+
+
+def batch_1_ms(search: Search, queries: npt.NDArray[np.float32], seconds: float) -> dict[str, float]:
+    """Median and 99th percentile of single queries, each another one."""
+    search(queries[:1])
+    times: list[float] = []
+    while sum(times) < seconds:
+        for query in queries:
+            started = time.perf_counter()
+            search(query[None])
+            times.append(time.perf_counter() - started)
+            if sum(times) >= seconds:
+                break
+    return {"p50_ms": 1e3 * float(np.median(times)), "p99_ms": 1e3 * float(np.quantile(times, 0.99))}
+
+
+def batch_64_qps(search: Search, queries: npt.NDArray[np.float32], seconds: float) -> float:
+    """Queries a second in batches of 64: the median batch."""
+    search(queries[:BATCH])
+    times: list[float] = []
+    start = 0
+    while sum(times) < seconds or len(times) < 3:
+        batch = np.take(queries, np.arange(start, start + BATCH), axis=0, mode="wrap")
+        started = time.perf_counter()
+        search(batch)
+        times.append(time.perf_counter() - started)
+        start += BATCH
+    return BATCH / float(np.median(times))
+
+
+def side_by_side(one: Search, other: Search, queries: npt.NDArray[np.float32], rounds: int) -> tuple[float, float]:
+    """Median seconds of two searches that take turns, so that what disturbs the machine disturbs both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(-2, rounds):
+        for kept, search in zip(times, (one, other), strict=True):
+            started = time.perf_counter()
+            search(queries)
+            if turn >= 0:
+                kept.append(time.perf_counter() - started)
+    return float(np.median(times[0])), float(np.median(times[1]))
