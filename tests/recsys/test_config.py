@@ -22,7 +22,7 @@ def test_every_key_survives_with_another_value(tmp_path):
         bool: lambda value: not value,
         int: lambda value: value + 8,
         float: lambda value: value / 3 + 1e-7,
-        str: lambda value: 'a "folder"\\with 中文\tand ☕',
+        str: lambda value: 'a "folder"\\with 中文\tand 🍵',
     }
     said = {
         "train.loss": "in_batch",
