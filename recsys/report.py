@@ -29,7 +29,8 @@ from recsys.baselines import (
 from recsys.bundle import MANIFEST, Bundle, write_manifest
 from recsys.card import CARD
 from recsys.embed import embed_cases
-from recsys.evaluate import Ground, cases_frame, judge, rankings_frame, report, target_ranks
+from recsys.evaluate import judge, target_ranks
+from recsys.figures import Ground, cases_frame, rankings_frame, report
 from recsys.histories import case_histories
 from recsys.interactions import Interactions
 from recsys.metrics import ndcg

@@ -13,7 +13,9 @@ HOUR_S = 3600
 MORNING, EVENING = 8 * HOUR_S, 20 * HOUR_S
 
 
-def clock_world(*, users: int = 400, events: int = 12, items: int = 12, seed: int = 0) -> tuple[Interactions, Catalogue]:
+def clock_world(
+    *, users: int = 400, events: int = 12, items: int = 12, seed: int = 0
+) -> tuple[Interactions, Catalogue]:
     """Items on a ring: a morning moves one on, an evening three back. Only the hour settles the next item.
 
     Days pass between events, morning and evening are drawn by a coin, and everyone starts somewhere: without the hour
@@ -56,9 +58,7 @@ def cold_world(
         rows.append((f"u{user}", f"i{new}", len(chosen)))
     table = pl.DataFrame(rows, schema=["user_id", "item_id", "position"], orient="row")
     titles = [f"{names[kind]}" for kind in kind_of]
-    catalogue, _ = read_catalogue(
-        pl.DataFrame({"item_id": [f"i{i}" for i in range(warm + cold)], "title": titles})
-    )
+    catalogue, _ = read_catalogue(pl.DataFrame({"item_id": [f"i{i}" for i in range(warm + cold)], "title": titles}))
     interactions, catalogue, _ = read_interactions(table, catalogue)
     return interactions, catalogue
 

@@ -8,17 +8,10 @@ import pytest
 import torch
 
 from recsys.catalogue import Catalogue
-from recsys.evaluate import (
-    Ground,
-    Judged,
-    cases_frame,
-    gini,
-    judge,
-    rankings_frame,
-    report,
-    target_ranks,
-)
+from recsys.evaluate import Judged, judge, target_ranks
+from recsys.figures import Ground, cases_frame, rankings_frame, report
 from recsys.interactions import read_interactions
+from recsys.lists import gini
 from recsys.ranking import OUT, expected_ranks, mask_seen
 from recsys.split import Cases, leave_one_out
 from tests.worlds import chain_world
