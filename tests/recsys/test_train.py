@@ -13,9 +13,10 @@ import torch
 
 from recsys.checkpoint import load_checkpoint
 from recsys.config import read_config, settle
+from recsys.errors import InputError
 from recsys.features import Vocabulary, item_features
 from recsys.split import leave_one_out
-from recsys.train import make_optimizer, make_towers, set_learning_rate, train_towers
+from recsys.train import TRACKER, make_accelerator, make_optimizer, make_towers, set_learning_rate, train_towers
 from tests.worlds import chain_world, clock_world, cold_world
 
 SMALL = ["item_tower.text=false", "width=32", "user_tower.heads=2", "user_tower.dropout=0.0", "train.tracker=none"]
@@ -171,3 +172,23 @@ def test_the_rate_rises_then_falls_to_nothing():
 def test_accumulated_batches_are_one_step(tmp_path):
     _, curve = learn(chain_world(), tmp_path, "train.accumulation=4", "train.batch_size=8", "train.epochs=2")
     assert np.isfinite([epoch["loss"] for epoch in curve]).all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"train\.device is cuda"):
+        make_accelerator(read_config(overrides=["train.device=cuda", "train.tracker=none"]).train, tmp_path)
+
+
+def test_an_unknown_tracker_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"train\.tracker = 'tensorbored'"):
+        make_accelerator(read_config(overrides=["train.tracker=tensorbored"]).train, tmp_path)
+
+
+def test_tensorboard_holds_the_curve(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, curve = learn(chain_world(), tmp_path, "train.epochs=2", "train.tracker=tensorboard")
+    (folder,) = {path.parent for path in (tmp_path / TRACKER).rglob("events*")}
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx([epoch["loss"] for epoch in curve])
