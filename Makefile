@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check slow notebooks bench-ml100k ablation-ml100k clean
+.PHONY: demo test check slow notebooks bench-ml100k ablation-ml100k bench-index clean
 
 demo: $(INSTALLED)
 	$(BIN)/recsys demo --out runs/demo
@@ -29,6 +29,15 @@ bench-ml100k: $(INSTALLED)  ## README's table: five seeds against the baselines
 
 ablation-ml100k: $(INSTALLED)  ## README's ablation: one part left out at a time
 	$(BIN)/python -m benchmarks.accuracy.ml100k --ablation
+
+bench-index: $(INSTALLED) .venv-peers/installed  ## the index beside its peers; needs runs/demo
+	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --out benchmarks/results/index-true
+	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --rows 1000000 --out benchmarks/results/index-1m
+
+.venv-peers/installed: benchmarks/index/requirements-peers.txt
+	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

@@ -72,45 +72,43 @@ def test_in_batch_negatives_are_the_other_positives(generator):
     )
 
 
-@pytest.mark.parametrize("in_batch", [False, True])
-def test_with_log_q_the_gradient_is_that_of_the_full_softmax(in_batch, generator):
-    # Lopsided sampling: without log_q, or with its sign turned, popular items would be pushed away far too hard.
-    items = unit(13, generator)
-    items[0] = 0
-    user = unit(1, generator).requires_grad_()
-    full_softmax_loss(user, items, torch.tensor([4]), temperature=0.4).backward()
-    wanted = user.grad.clone()
-    q = np.linspace(1, 12, 12) ** 2
-    q /= q.sum()
-    drawn = torch.from_numpy(np.random.default_rng(0).choice(12, size=60_000, p=q) + 1)
-    log_q = torch.log(torch.from_numpy(len(drawn) * q[drawn - 1]).float())
-    user.grad = None
-    if in_batch:  # the first row is the user's own positive, the others are what the rest of a batch chose
-        users = torch.cat([user, unit(len(drawn), generator)])
-        batch = torch.cat([torch.tensor([4]), drawn])
-        everyone = torch.cat([torch.tensor([0.0]), log_q])
-        logits_of_one = sampled_softmax_loss(
-            users[:1], items[batch[:1]], batch[:1], items[batch], batch, everyone, temperature=0.4
-        )
-        logits_of_one.backward()
-    else:
-        sampled_softmax_loss(
-            user, items[[4]], torch.tensor([4]), items[drawn], drawn, log_q, temperature=0.4
-        ).backward()
-    assert torch.allclose(user.grad, wanted, atol=0.02 * float(wanted.norm()))
-
-
-def test_a_wrong_sign_of_log_q_would_be_seen(generator):
+@pytest.fixture
+def lopsided(generator):
+    """A user, twelve items, the full softmax's gradient, and many negatives drawn very unevenly with their log_q."""
     items, user = unit(13, generator), unit(1, generator).requires_grad_()
     full_softmax_loss(user, items, torch.tensor([4]), temperature=0.4).backward()
-    wanted = user.grad.clone()
+    wanted, user.grad = user.grad.clone(), None
     q = np.linspace(1, 12, 12) ** 2
     q /= q.sum()
     drawn = torch.from_numpy(np.random.default_rng(0).choice(12, size=60_000, p=q) + 1)
-    log_q = torch.log(torch.from_numpy(len(drawn) * q[drawn - 1]).float())
-    user.grad = None
-    sampled_softmax_loss(user, items[[4]], torch.tensor([4]), items[drawn], drawn, -log_q, temperature=0.4).backward()
-    assert not torch.allclose(user.grad, wanted, atol=0.2 * float(wanted.norm()))
+    return user, items, wanted, drawn, torch.log(torch.from_numpy(len(drawn) * q[drawn - 1]).float())
+
+
+def gradient(user, items, negatives, log_q):
+    """Of the sampled softmax whose positive is item 4."""
+    sampled_softmax_loss(
+        user, items[[4]], torch.tensor([4]), items[negatives], negatives, log_q, temperature=0.4
+    ).backward()
+    return user.grad
+
+
+def test_with_log_q_the_gradient_is_that_of_the_full_softmax(lopsided):
+    # Lopsided sampling: without log_q popular items would be pushed away far too hard.
+    user, items, wanted, drawn, log_q = lopsided
+    assert torch.allclose(gradient(user, items, drawn, log_q), wanted, atol=0.02 * float(wanted.norm()))
+
+
+def test_so_it_is_when_the_positive_stands_among_the_negatives_as_in_a_batch(lopsided):
+    user, items, wanted, drawn, log_q = lopsided
+    drawn, log_q = torch.cat([torch.tensor([4]), drawn]), torch.cat([torch.tensor([-9.0]), log_q])
+    assert torch.allclose(gradient(user, items, drawn, log_q), wanted, atol=0.02 * float(wanted.norm()))
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 0.0])
+def test_a_wrong_sign_of_log_q_or_none_would_be_seen(lopsided, wrong):
+    user, items, wanted, drawn, log_q = lopsided
+    found = gradient(user, items, drawn, wrong * log_q)
+    assert not torch.allclose(found, wanted, atol=0.2 * float(wanted.norm()))
 
 
 def test_a_user_without_any_negative_has_no_loss(generator):
