@@ -119,10 +119,10 @@ class CpuEngine:
         rows, dim = len(self._vectors), self._vectors.dim
         nlist: int = getattr(self.base, "nlist", 1)
         match self.kind:
-            case FastScan():
-                a_query = 0.018 * rows + self._candidates(k)
-            case IVFFastScan():
-                a_query = 0.3 * nlist + 0.018 * rows * self._nprobe(share) / nlist + self._candidates(k)
+            case FastScan(numbers_per_code=numbers):
+                a_query = 0.036 / numbers * rows + self._candidates(k)
+            case IVFFastScan(numbers_per_code=numbers):
+                a_query = 0.3 * nlist + 0.036 / numbers * rows * self._nprobe(share) / nlist + self._candidates(k)
             case IVFFlat():
                 a_query = 0.3 * nlist + 0.25 * rows * self._nprobe(share) / nlist
             case HNSW():
@@ -142,6 +142,11 @@ def clusters_for(nlist: int, rows: int) -> int:
     return max(1, min(nlist, rows // _ROWS_TO_PLACE_A_CLUSTER))
 
 
+def code_count(dim: int, numbers_per_code: int) -> int:
+    """How many codes a vector has: one for so many numbers, or for each where that does not divide the width."""
+    return dim // numbers_per_code if dim % numbers_per_code == 0 else dim
+
+
 def training_rows(vectors: SealedVectors, wanted: int) -> Vectors:
     """Evenly spaced rows: the same ones each time, without chance."""
     return vectors.take(np.unique(np.linspace(0, len(vectors) - 1, min(wanted, len(vectors)), dtype=np.int64)))
@@ -154,12 +159,12 @@ def _training_rows(kind: CpuApproximate, vectors: SealedVectors) -> Vectors:
 
 def _factory(kind: CpuApproximate, vectors: SealedVectors) -> str:
     rows, dim = len(vectors), vectors.dim
-    codes = f"PQ{dim // 2 if dim % 2 == 0 else dim}x4fs"  # two numbers share four bits
     match kind:
-        case FastScan():
-            return codes
-        case IVFFastScan(nlist=nlist):
-            return f"IVF{clusters_for(nlist, rows)},{codes}"
+        case FastScan(numbers_per_code=numbers):
+            return f"PQ{code_count(dim, numbers)}x4fs"
+        case IVFFastScan(nlist=nlist, numbers_per_code=numbers):
+            # The r codes what is left of a row when its cluster's centre is taken away: far finer for the same bits.
+            return f"IVF{clusters_for(nlist, rows)},PQ{code_count(dim, numbers)}x4fsr"
         case IVFFlat(nlist=nlist, half=half):
             return f"IVF{clusters_for(nlist, rows)},{'SQfp16' if half else 'Flat'}"
         case HNSW(neighbours=neighbours):

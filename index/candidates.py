@@ -25,8 +25,10 @@ def families(rows: int) -> list[Family]:
     found: list[Family] = [
         [Exact()],
         [Exact(half=True)],
-        [FastScan(k_factor) for k_factor in (2.0, 4.0, 10.0, 20.0)],
-        [IVFFastScan(nlist, nprobe, k_factor) for nprobe in probes for k_factor in (4.0, 10.0, 20.0)],
+        [FastScan(k_factor, 1) for k_factor in (2.0, 4.0, 10.0)],
+        [FastScan(k_factor, 2) for k_factor in (4.0, 10.0, 20.0)],
+        [IVFFastScan(nlist, nprobe, k_factor, 1) for nprobe in probes for k_factor in (2.0, 4.0)],
+        [IVFFastScan(nlist, nprobe, k_factor, 2) for nprobe in probes for k_factor in (4.0, 10.0)],
         [IVFFlat(nlist, nprobe) for nprobe in probes],
         [HNSW(ef_search=ef) for ef in (100, 200, 400, 800)],
     ]

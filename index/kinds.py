@@ -34,18 +34,21 @@ class FastScan(_Checked):
     The quickest to build by far, without a knob that can be set wrong.
     """
 
-    k_factor: float = 10.0
+    k_factor: float = 4.0
     """How many candidates are scored again, per answer."""
+    numbers_per_code: int = 1
+    """How many numbers of a vector share four bits: 2 halves the codes, and asks for a higher ``k_factor``."""
     half: bool = False
 
 
 @dataclass(frozen=True)
 class IVFFastScan(_Checked):
-    """As FastScan, within the ``nprobe`` of ``nlist`` clusters nearest to the query."""
+    """As FastScan, within the ``nprobe`` of ``nlist`` clusters nearest to the query; codes of what a cluster leaves."""
 
     nlist: int = 1024
-    nprobe: int = 128
-    k_factor: float = 10.0
+    nprobe: int = 64
+    k_factor: float = 4.0
+    numbers_per_code: int = 1
     half: bool = False
 
 
@@ -123,7 +126,7 @@ def default_for(rows: int) -> Kind:
 
     Example:
         >>> default_for(10_000), default_for(1_000_000)
-        (Exact(half=False), FastScan(k_factor=10.0, half=False))
+        (Exact(half=False), FastScan(k_factor=4.0, numbers_per_code=1, half=False))
     """
     return EXACT if rows <= EXACT_UP_TO_ROWS else FastScan()
 

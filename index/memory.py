@@ -1,5 +1,6 @@
 """How many bytes a million vectors cost in each kind, to leave out what would not fit before it is built."""
 
+from index.approximate import code_count
 from index.kinds import (
     HNSW,
     Exact,
@@ -19,21 +20,20 @@ def bytes_per_row(kind: Kind, dim: int) -> float:
 
     Example:
         >>> bytes_per_row(Exact(), 128), bytes_per_row(FastScan(half=True), 128)
-        (520.0, 296.0)
+        (520.0, 328.0)
     """
     vector = dim * (2 if kind.half else 4)
     return float(8 + vector + _added(kind, dim, vector))
 
 
 def _added(kind: Kind, dim: int, vector: int) -> float:
-    codes = dim / 4 if dim % 2 == 0 else dim / 2  # four bits for two numbers, or for one
     match kind:
         case Exact() | GpuExact():
             return 0.0
-        case FastScan():
-            return codes
-        case IVFFastScan():
-            return codes + 8
+        case FastScan(numbers_per_code=numbers):
+            return code_count(dim, numbers) / 2  # four bits each
+        case IVFFastScan(numbers_per_code=numbers):
+            return code_count(dim, numbers) / 2 + 8
         case IVFFlat() | GpuIVFFlat():
             return vector + 8
         case HNSW(neighbours=neighbours):
