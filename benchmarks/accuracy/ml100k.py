@@ -20,7 +20,6 @@ ABLATION = {
     "everything": (),
     "no text": ("item_tower.text=false",),
     "no id": ("item_tower.item_id=false",),
-    "ids start from chance": ("item_tower.warm_ids=false",),
     "no gaps": ("user_tower.gaps=false",),
     "no ages": ("user_tower.ages=false",),
     "no calendar": ("user_tower.calendar=false",),
