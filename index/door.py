@@ -89,8 +89,8 @@ def _checked_attributes(attributes: Attributes, rows: int) -> Attributes:
     if len(attributes.categories) not in (0, rows):
         raise VectorIndexError(f"attributes: {len(attributes.categories)} lists of categories for {rows} rows.")
     for row, categories in enumerate(attributes.categories):
-        if isinstance(categories, str):
-            raise VectorIndexError(f"attributes, row {row}: {categories!r} is one string. Give a list of categories.")
+        if isinstance(categories, str) or not all(isinstance(category, str) for category in categories):
+            raise VectorIndexError(f"attributes, row {row}: {categories!r} is not a list of strings. Give a list.")
     columns = {name: np.asarray(column, dtype=np.float64) for name, column in attributes.numbers.items()}
     for name, column in columns.items():
         if column.shape != (rows,):

@@ -9,6 +9,7 @@ process may die at any moment: the folder holds the version before or the versio
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -32,6 +33,8 @@ VERSIONS_KEPT = 3
 _CURRENT = "CURRENT"
 _LOG = "updates.log"
 _UNFINISHED = ".part"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +141,13 @@ def publish(part: Path, payloads: Iterable[bytes]) -> tuple[Path, LogWriter]:
     part.rename(folder)
     sync(folder.parent)
     _point_to(folder, manifest)
-    _prune(folder)
+    try:  # the new version counts already: an old one that is in the way must stop nothing
+        _prune(folder)
+    except (
+        OSError,
+        VectorIndexError,
+    ) as cause:
+        logger.warning("Old versions beside %s could not be removed: %s", folder, cause)
     return folder, writer
 
 

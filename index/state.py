@@ -42,9 +42,9 @@ class State:
         return len(self.sealed_visible) + len(self.delta_visible)
 
     @property
-    def untouched(self) -> bool:
-        """Whether nothing was updated since the block was sealed."""
-        return not self.delta_rows and len(self.sealed_visible) == len(self.sealed)
+    def waiting(self) -> int:
+        """How many rows came or went since the block was sealed."""
+        return self.delta_rows + len(self.sealed) - len(self.sealed_visible)
 
     def search(
         self,
@@ -115,18 +115,13 @@ class State:
         Raises:
             VectorIndexError: one does not.
         """
-        known = dict[int, Vectors]()
-        sealed_slots = self.sealed.slots_of(ids)
-        sealed_slots = sealed_slots[bitmaps.contains(self.sealed_visible, sealed_slots, len(self.sealed))]
-        known.update(zip(self.sealed.ids[sealed_slots].tolist(), self.sealed.vectors.take(sealed_slots), strict=True))
-        delta_slots = self.delta.slots_of(ids, self.delta_rows)
-        delta_slots = delta_slots[bitmaps.contains(self.delta_visible, delta_slots, self.delta_rows)]
-        known.update(
-            zip(*(rows.tolist() if rows.ndim == 1 else rows for rows in self.delta.take(delta_slots)), strict=True)
-        )
-        missing = [row_id for row_id in ids.tolist() if row_id not in known]
+        old, new = self.sealed.slots_of(ids), self.delta.slots_of(ids, self.delta_rows)
+        old = old[bitmaps.contains(self.sealed_visible, old, len(self.sealed))]
+        new = new[bitmaps.contains(self.delta_visible, new, self.delta_rows)]
+        new_ids, new_vectors = self.delta.take(new)
+        rows = np.concatenate([self.sealed.vectors.take(old), new_vectors])
+        row_of = {row_id: row for row, row_id in enumerate([*self.sealed.ids[old].tolist(), *new_ids.tolist()])}
+        missing = [row_id for row_id in ids.tolist() if row_id not in row_of]
         if missing:
             raise VectorIndexError(f"ids {missing[:5]}: not in the index. Upsert them first, or ask for others.")
-        return np.array([known[row_id] for row_id in ids.tolist()], dtype=np.float32).reshape(
-            -1, self.sealed.vectors.dim
-        )
+        return rows[[row_of[row_id] for row_id in ids.tolist()]] if len(ids) else rows

@@ -66,4 +66,4 @@ def decode(payload: bytes) -> Update:
 
 
 def _line(head: dict[str, object]) -> bytes:
-    return json.dumps(head, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(head).encode() + b"\n"

@@ -52,6 +52,7 @@ class VectorIndex:
         self._writing = threading.Lock()
         self._compacting = threading.Lock()
         self._compactor: threading.Thread | None = None
+        self._patience = 0  # how much must have changed before compaction is tried again after it failed
 
     @classmethod
     def build(
@@ -79,13 +80,14 @@ class VectorIndex:
         Raises:
             VectorIndexError: no index, a damaged file, or another fingerprint than the one asked for.
         """
-        stored = snapshot.read(snapshot.current(Path(directory)))
+        place = Path(directory).resolve()
+        stored = snapshot.read(snapshot.current(place))
         if fingerprint is not None:
             snapshot.refuse_foreign(stored, fingerprint)
         state = State.of(stored.sealed)
         for payload in stored.payloads:
             state = state.updated(updates.decode(payload))
-        home = Home(Path(directory), stored.folder, stored.log_end)
+        home = Home(place, stored.folder, stored.log_end)
         return cls(state, kinds.from_json(stored.manifest.kind), stored.manifest.fingerprint, home)
 
     def __len__(self) -> int:
@@ -155,13 +157,13 @@ class VectorIndex:
             if self._home is not None:
                 self._home.append(updates.encode(update))  # on the disk first: what is seen is never lost
             self._state = self._state.updated(update)
-        self._compact_if_due()
+            self._compact_if_due()
 
     def compact(self) -> None:
         """Take the updates into the sealed block and rebuild the engine. Searches and updates go on meanwhile."""
         with self._compacting:
             since = self._state
-            if since.untouched:
+            if not since.waiting:
                 return
             sealed = reseal(since, self.kind)
             part = None
@@ -182,8 +184,7 @@ class VectorIndex:
 
     def _is_due(self) -> bool:
         state = self._state
-        waiting = state.delta_rows + len(state.sealed) - len(state.sealed_visible)
-        return waiting >= max(COMPACT_AFTER_ROWS, COMPACT_AFTER_SHARE * len(state.sealed))
+        return state.waiting >= max(COMPACT_AFTER_ROWS, COMPACT_AFTER_SHARE * len(state.sealed), self._patience)
 
     def _compact_aside(self) -> None:
         faiss.omp_set_num_threads(1)  # of this thread: the other cores are left to the searches
@@ -191,7 +192,8 @@ class VectorIndex:
             while self._is_due():
                 self.compact()
         except Exception:
-            logger.exception("Compaction failed; the index serves on and tries again after the next update.")
+            self._patience = 2 * self._state.waiting
+            logger.exception("Compaction failed; the index serves on, and tries again when twice as much has changed.")
 
     def save(self, directory: Path | str) -> None:
         """Write a new version of the index in a directory; from now on it lives there, and updates are logged there.
@@ -200,20 +202,22 @@ class VectorIndex:
             VectorIndexError: another writer holds the directory.
         """
         with self._compacting:
-            directory = Path(directory)
-            here = self._home is not None and self._home.directory == directory
-            home = self._home if self._home is not None and here else Home(directory)
+            place, before = Path(directory).resolve(), self._home
+            home = before if before is not None and before.directory == place else Home(place)
             held = home.claimed
             with self._writing:
                 home.claim()
-            part = home.prepare(self._state.sealed, self.kind, self.fingerprint, resealed=not here)
-            with self._writing:
-                home.publish(part, map(updates.encode, self._state.pending()))
-                if not here and self._home is not None:
-                    self._home.release()
-                self._home = home
+            try:
+                part = home.prepare(self._state.sealed, self.kind, self.fingerprint, resealed=home is not before)
+                with self._writing:
+                    home.publish(part, map(updates.encode, self._state.pending()))
+                    if before is not None and before is not home:
+                        before.release()
+                    self._home = home
+            finally:
                 if not held:
-                    home.release()
+                    with self._writing:
+                        home.release()
 
     def close(self) -> None:
         """Wait for a compaction under way and give back the right to write."""
@@ -230,9 +234,9 @@ def rollback(directory: Path | str) -> str:
     Raises:
         VectorIndexError: no earlier version is kept, it is damaged, or a writer holds the directory.
     """
-    home = Home(Path(directory))
+    home = Home(snapshot.current(Path(directory).resolve()).parent)
     home.claim()
     try:
-        return snapshot.roll_back(Path(directory)).name
+        return snapshot.roll_back(home.directory).name
     finally:
         home.release()

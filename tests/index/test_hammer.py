@@ -71,6 +71,6 @@ def test_a_search_waits_for_no_compaction(clustered):
             index.search(queries[:1], 100)
             times.append(time.perf_counter() - started)
     compaction.join()
-    assert index._state.untouched
+    assert not index._state.waiting
     assert len(busy) > 50
     assert np.quantile(busy, 0.9) < np.quantile(quiet, 0.9) + 0.020

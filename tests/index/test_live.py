@@ -105,7 +105,7 @@ def test_compaction_changes_no_answer(clustered, brute_force, kind):
     index.delete(ids[:100])
     index.compact()
     state = index._state
-    assert state.untouched
+    assert not state.waiting
     assert (state.sealed.ids == np.sort(ids[100:])).all()
     condition = Filter(any_of=["odd"], ranges={"id": (None, 5000)})
     found = index.search(queries, 50, filters=condition, exact=True)

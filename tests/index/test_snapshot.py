@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from index import log, snapshot
+from index import log, snapshot, vector_index
 from index.errors import VectorIndexError
 from index.filters import Attributes, Filter
 from index.kinds import HNSW, Exact, FastScan, IVFFastScan, IVFFlat
@@ -243,6 +243,32 @@ def test_a_full_disk_loses_nothing(rows, tmp_path, monkeypatch):
     loaded = VectorIndex.load(tmp_path)
     assert loaded.search(rows[1][:2], 1).ids.tolist() == [[5000], [5002]]
     assert len(loaded) == 1502
+
+
+def test_a_compaction_that_fails_is_not_tried_at_every_update(rows, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(vector_index, "COMPACT_AFTER_ROWS", 3)
+    monkeypatch.setattr(vector_index, "COMPACT_AFTER_SHARE", 0.0)
+    index = built(rows)
+    index.save(tmp_path)
+    monkeypatch.setattr(snapshot, "prepare", lambda *_, **__: fail(0))
+    for row_id in range(5000, 5012):
+        index.upsert([row_id], rows[1][:1])
+        index._compactor and index._compactor.join()
+    assert [record.message.split(";")[0] for record in caplog.records] == ["Compaction failed"] * 3  # at 3, 6 and 12
+    assert len(index) == 1512
+    index.close()
+
+
+def test_an_old_version_that_cannot_be_removed_stops_nothing(rows, tmp_path, monkeypatch):
+    """The new version counts from the moment CURRENT names it: an update after that must go to its log."""
+    index = built(rows)
+    index.save(tmp_path)
+    monkeypatch.setattr(snapshot, "_prune", fail)
+    index.upsert([5000], rows[1][:1])
+    index.compact()
+    index.upsert([5001], rows[1][1:2])
+    index.close()
+    assert VectorIndex.load(tmp_path).search(rows[1][:2], 1).ids.tolist() == [[5000], [5001]]
 
 
 def fail(_):
