@@ -42,6 +42,7 @@ class CpuEngine:
         self.takes_selector = not isinstance(kind, FastScan)  # FAISS refuses one there
         self._searched = base if isinstance(kind, IVFFlat) else faiss.IndexRefine(base, vectors.flat)
         self._unfiltered = lru_cache(maxsize=16)(lambda k: self._parameters(k, 1.0, None))
+        self._trained_on: int = base.ntotal
 
     @classmethod
     def build(cls, kind: CpuApproximate, vectors: SealedVectors, *, trained: Self | None = None) -> Self:
@@ -55,7 +56,9 @@ class CpuEngine:
             base = faiss.clone_index(trained.base)
             base.reset()
         fill(base, vectors)
-        return cls(kind, base, vectors)
+        engine = cls(kind, base, vectors)
+        engine._trained_on = len(vectors) if trained is None else trained._trained_on
+        return engine
 
     @classmethod
     def mapped(cls, kind: CpuApproximate, path: Path, vectors: SealedVectors) -> Self:
@@ -65,6 +68,11 @@ class CpuEngine:
     def searching(self, kind: CpuApproximate) -> Self:
         """The same index searched as hard as another kind says, which must be built alike."""
         return type(self)(kind, self.base, self._vectors)
+
+    def still_fits(self, kind: CpuApproximate, rows: int) -> bool:
+        """Whether what was trained will do for so many rows of a kind."""
+        enough = not isinstance(kind, IVFFastScan | IVFFlat) or self.base.nlist == clusters_for(kind.nlist, rows)
+        return kind == self.kind and enough and rows <= 2 * self._trained_on
 
     def write(self, path: Path) -> None:
         """Write what ``mapped`` reads; the vectors have a file of their own."""

@@ -22,7 +22,7 @@ def build(kind: Kind, vectors: SealedVectors, previous: Engine | None = None) ->
         return vectors
     if isinstance(kind, GpuKind):
         return gpu.build(kind, vectors)
-    trained = previous if isinstance(previous, CpuEngine) and previous.kind == kind else None
+    trained = previous if isinstance(previous, CpuEngine) and previous.still_fits(kind, len(vectors)) else None
     return CpuEngine.build(kind, vectors, trained=trained)
 
 

@@ -1,5 +1,6 @@
 """Rows that come and go: the next search sees it, compaction changes nothing, readers are never disturbed."""
 
+import itertools
 import threading
 import time
 
@@ -140,6 +141,19 @@ def test_updates_made_during_a_compaction_are_carried_over(clustered, tmp_path, 
         assert (everything == 2001).sum() == (everything == 5).sum() == 1
         assert sorted(current.search(queries[:1], 9, filters=Filter(any_of=["new"])).ids[0, :3]) == [-1, 5, 2001]
         assert current.search(queries[:1], 2, filters=Filter(any_of=["old"])).ids.tolist() == [[2000, -1]]
+
+
+def test_an_index_that_grows_is_trained_anew(clustered):
+    vectors, _ = clustered(6000)
+    index = VectorIndex.build(vectors[:2000], np.arange(2000), kind=IVFFlat(64, 8))
+    engines = [index._state.sealed.engine]
+    for start, stop in ((2000, 2100), (2100, 6000), (5990, 6000)):  # grown a little, threefold, not at all
+        index.upsert(np.arange(start, stop), vectors[start:stop])
+        index.compact()
+        engines.append(index._state.sealed.engine)
+    assert [engine.base.nlist for engine in engines] == [51, 53, 64, 64]
+    centres = [engine.base.quantizer.reconstruct_n(0, 51) for engine in engines]
+    assert [np.array_equal(a, b) for a, b in itertools.pairwise(centres)] == [False, False, True]
 
 
 def part(attributes, rows):
