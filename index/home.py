@@ -6,6 +6,7 @@ overtaken meanwhile is refused, since it would write over what it has not seen.
 
 import fcntl
 import os
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,13 +25,13 @@ class Home:
         self.directory = directory
         self.folder = folder
         self._seen = seen
-        self._lock: int | None = None
+        self._let_go: weakref.finalize[..., "Home"] | None = None
         self._log: LogWriter | None = None
 
     @property
     def claimed(self) -> bool:
         """Whether this index holds the right to write."""
-        return self._lock is not None
+        return self._let_go is not None
 
     def claim(self) -> None:
         """Take the right to write, until ``release``.
@@ -55,7 +56,7 @@ class Home:
         except BaseException:
             os.close(lock)
             raise
-        self._lock = lock
+        self._let_go = weakref.finalize(self, os.close, lock)  # an index that is dropped gives its right back
 
     def _refuse_if_overtaken(self, folder: Path) -> None:
         if snapshot.current(self.directory) != folder or snapshot.log_end(folder) != self._seen:
@@ -86,6 +87,6 @@ class Home:
         """Give the right to write back."""
         if self._log is not None:
             self._log.close()
-        if self._lock is not None:
-            os.close(self._lock)
-        self._log = self._lock = None
+        if self._let_go is not None:
+            self._let_go()
+        self._log = self._let_go = None

@@ -6,6 +6,7 @@ be whole, so a shortened or altered file is refused; past it a torn record is wh
 
 import os
 import struct
+import weakref
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,7 @@ class LogWriter:
         self.end = end
         self._snapshot = snapshot
         self._file = os.open(path, os.O_RDWR)
+        self._let_go = weakref.finalize(self, os.close, self._file)
         os.ftruncate(self._file, end)
         self._acknowledge()
 
@@ -61,7 +63,7 @@ class LogWriter:
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._file)
+        self._let_go()
 
 
 def read(path: Path, snapshot: bytes) -> tuple[list[bytes], int]:

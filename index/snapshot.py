@@ -79,7 +79,7 @@ def read(folder: Path) -> Stored:
     payloads, log_end = log.read(folder / _LOG, _digest(manifest))
     vectors = SealedVectors.mapped(folder / "vectors.faiss")
     sealed = Sealed(
-        ids=np.load(folder / "ids.npy", mmap_mode="r"),
+        ids=np.asarray(np.load(folder / "ids.npy", mmap_mode="r")),
         vectors=vectors,
         attributes=attribute_table.read(folder / "attributes.npz"),
         engine=engines.mapped(kinds.from_json(manifest.kind), folder / "approximate.faiss", vectors),

@@ -1,5 +1,6 @@
 """What is on the disk: whole, versioned, checked, and refused by name when it is not what was written."""
 
+import gc
 import json
 import os
 import shutil
@@ -226,6 +227,15 @@ def test_one_writer_at_a_time(rows, tmp_path):
     third = VectorIndex.load(tmp_path)
     third.upsert([5001], rows[1][:1])
     assert len(third) == 1502
+
+
+def test_an_index_that_is_dropped_gives_its_right_back(rows, tmp_path):
+    built(rows).save(tmp_path)
+    first = VectorIndex.load(tmp_path)
+    first.upsert([5000], rows[1][:1])
+    del first
+    gc.collect()
+    VectorIndex.load(tmp_path).upsert([5001], rows[1][:1])
 
 
 def test_a_full_disk_loses_nothing(rows, tmp_path, monkeypatch):
