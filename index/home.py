@@ -25,7 +25,7 @@ class Home:
         self.directory = directory
         self.folder = folder
         self._seen = seen
-        self._let_go: weakref.finalize[..., "Home"] | None = None
+        self._let_go: weakref.finalize[..., Home] | None = None
         self._log: LogWriter | None = None
 
     @property
