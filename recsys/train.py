@@ -29,7 +29,7 @@ from recsys.errors import InputError
 from recsys.features import Vocabulary
 from recsys.histories import training_windows, window_batches
 from recsys.interactions import Interactions
-from recsys.loss import full_softmax_loss, sampled_softmax_loss
+from recsys.loss import full_softmax_loss, in_batch_loss, sampled_softmax_loss
 from recsys.metrics import ndcg, recall
 from recsys.ranking import expected_ranks, mask_seen
 from recsys.split import Split
@@ -160,19 +160,15 @@ def train_epoch(
 
 def contrast(user_vectors: Tensor, item_vectors: Tensor, batch: Batch, knobs: TrainConfig) -> Tensor:
     """The loss of the config on (P, D) user vectors and (C, D) item vectors of one batch."""
+    positives, negatives, excluded, temperature = batch.positives, batch.negatives, batch.excluded, knobs.temperature
     if knobs.loss == "full":
-        return full_softmax_loss(
-            user_vectors, item_vectors, batch.positives, temperature=knobs.temperature, excluded=batch.excluded
-        )
+        return full_softmax_loss(user_vectors, item_vectors, positives, temperature=temperature, excluded=excluded)
+    chosen, log_q = item_vectors[positives], batch.log_q
+    if knobs.loss == "in_batch":
+        return in_batch_loss(user_vectors, chosen, positives, log_q, temperature=temperature, excluded=excluded)
+    others = item_vectors[negatives]
     return sampled_softmax_loss(
-        user_vectors,
-        item_vectors[batch.positives],
-        batch.positives,
-        item_vectors[batch.negatives],
-        batch.negatives,
-        batch.log_q,
-        temperature=knobs.temperature,
-        excluded=batch.excluded,
+        user_vectors, chosen, positives, others, negatives, log_q, temperature=temperature, excluded=excluded
     )
 
 
