@@ -27,7 +27,7 @@ def checked_vectors(vectors: npt.ArrayLike, dim: int | None, what: str, *, most:
     rows = _as_rows(vectors, what)
     if rows.ndim != 2 or rows.shape[1] == 0 or (dim is not None and rows.shape[1] != dim):
         raise VectorIndexError(f"{what} {rows.shape}: expected a 2-D array with rows of width {dim or '1 or more'}.")
-    if rows.size and not np.abs(rows).max() <= most:  # so that NaN is caught too
+    if not np.vdot(rows, rows) <= most * most and not (np.abs(rows) <= most).all():  # so put, they catch NaN too
         row = int(np.flatnonzero(~(np.abs(rows) <= most).all(axis=1))[0])
         raise VectorIndexError(
             f"{what}, row {row}: holds a number that is not finite or beyond {most:g}. Leave it out or mend it."
@@ -116,15 +116,13 @@ def checked_k(k: int) -> int:
 
 
 def checked_filters(
-    filters: Filter | Sequence[Filter | None] | None, queries: int, columns: Collection[str]
+    filters: Filter | Sequence[Filter | None], queries: int, columns: Collection[str]
 ) -> list[Filter | None]:
     """One filter for each query.
 
     Raises:
         VectorIndexError: as many filters as queries are not, a numeric column nobody has, a bound that is NaN.
     """
-    if filters is None:
-        return [None] * queries
     each: list[Filter | None] = [filters] * queries if isinstance(filters, Filter) else list(filters)
     if len(each) != queries:
         raise VectorIndexError(f"{len(each)} filters for {queries} queries: give one for all, or one for each.")

@@ -131,7 +131,7 @@ class MilvusIndex:
         checked, asked = door.checked_vectors(queries, self.dim, "queries"), door.checked_k(k)
         if asked > _MOST:
             raise VectorIndexError(f"k is {asked}: Milvus answers {_MOST} at most. Ask for fewer.")
-        each = door.checked_filters(filters, len(checked), self._columns_of(filters))
+        each = door.checked_filters(filters or [None] * len(checked), len(checked), self._columns_of(filters))
         found = nobody(len(checked), asked)
         for condition, members in grouped(each):
             for start in range(0, len(members), _QUERIES_AT_ONCE):

@@ -50,19 +50,23 @@ class State:
         self,
         queries: Vectors,  # (B, D)
         k: int,
-        filters: Sequence[Filter | None],  # B, one object for queries that share it
+        filters: Sequence[Filter | None] | None,  # B, one object for queries that share it
         *,
         exact: bool,
     ) -> Neighbours:
         """The k best rows of each query among those its filter lets through."""
-        sealed = self.sealed.search(queries, k, self._each(filters, self._sealed_rows), exact=exact)
+        sealed = self.sealed.search(queries, k, self._each(filters, len(queries), self._sealed_rows), exact=exact)
         if not self.delta_visible:
             return sealed
-        delta = self.delta.search(queries, k, self._each(filters, self._delta_rows))
+        delta = self.delta.search(queries, k, self._each(filters, len(queries), self._delta_rows))
         return merged([sealed, delta], k)
 
-    def _each(self, filters: Sequence[Filter | None], rows: Callable[[Filter | None], BitMap]) -> list[BitMap]:
+    def _each(
+        self, filters: Sequence[Filter | None] | None, queries: int, rows: Callable[[Filter | None], BitMap]
+    ) -> list[BitMap]:
         """The bitmap of each query, worked out once for each distinct filter."""
+        if filters is None:
+            return [rows(None)] * queries
         known = {id(condition): rows(condition) for condition in {id(c): c for c in filters}.values()}
         return [known[id(condition)] for condition in filters]
 

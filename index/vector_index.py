@@ -118,7 +118,7 @@ class VectorIndex:
         state = self._state
         checked = door.checked_vectors(queries, state.sealed.vectors.dim, "queries")
         asked = door.checked_k(k)
-        each = door.checked_filters(filters, len(checked), state.columns())
+        each = None if filters is None else door.checked_filters(filters, len(checked), state.columns())
         return ties_by_id(state.search(checked, asked, each, exact=exact))
 
     def vectors_of(self, ids: IdList) -> Vectors:  # (n, D)

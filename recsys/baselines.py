@@ -64,18 +64,6 @@ def recent_popularity(train: Interactions, *, num_items: int, days: float) -> Sc
     return score
 
 
-def item_knn(interactions: Interactions, train: Interactions, *, num_items: int, neighbours: int) -> Scorer:
-    """Items like those in the history: summed cosine of who chose them (Deshpande and Karypis, ACM TOIS 2004).
-
-    Args:
-        interactions: The whole table, for the histories of cases.
-        train: What similarity is learnt from.
-        num_items: N.
-        neighbours: Each item keeps its most similar; the others count 0.
-    """
-    return nearest_items(interactions, item_cosines(train, num_items=num_items), neighbours=neighbours)
-
-
 def item_cosines(train: Interactions, *, num_items: int) -> sparse.csr_matrix:
     """(N + 1, N + 1) cosines between the sets of users who chose two items; 0 of an item with itself."""
     shape = (len(train.user_ids), num_items + 1)
@@ -92,7 +80,9 @@ def item_cosines(train: Interactions, *, num_items: int) -> sparse.csr_matrix:
 
 
 def nearest_items(interactions: Interactions, similar: sparse.csr_matrix, *, neighbours: int) -> Scorer:
-    """Score by the summed similarity to what is in the history, each item of which knows its nearest few.
+    """Item-kNN: the summed similarity to what is in the history, each item of which knows its nearest few.
+
+    Deshpande and Karypis, ACM TOIS 2004.
 
     Args:
         interactions: The whole table.

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.baselines import choose, item_knn, popularity, recent_popularity, transitions
+from recsys.baselines import choose, item_cosines, nearest_items, popularity, recent_popularity, transitions
 from recsys.config import PriorConfig
 from recsys.histories import case_histories
 from recsys.interactions import read_interactions
@@ -71,10 +71,10 @@ def test_item_knn_by_hand():
     rows = [("a", "x", 1), ("a", "y", 2), ("b", "y", 1), ("b", "x", 2), ("b", "x", 3), ("c", "x", 1), ("c", "z", 2)]
     train, _ = table(rows, order="position")
     cases = Cases(*(np.array(part) for part in ([0, 2], [0, 5], [2, 6], [0, 5], [0, 1])), None)  # a's x, y; c's x
-    scores = item_knn(train, train, num_items=4, neighbours=5)(cases).numpy()
+    scores = nearest_items(train, item_cosines(train, num_items=4), neighbours=5)(cases).numpy()
     xy, xz = 2 / np.sqrt(6), 1 / np.sqrt(3)
     np.testing.assert_allclose(scores, [[0, xy, xy, xz, 0], [0, 0, xy, xz, 0]], atol=1e-6)
-    nearest = item_knn(train, train, num_items=4, neighbours=1)(cases).numpy()
+    nearest = nearest_items(train, item_cosines(train, num_items=4), neighbours=1)(cases).numpy()
     np.testing.assert_allclose(nearest, [[0, xy, xy, 0, 0], [0, 0, xy, 0, 0]], atol=1e-6)
 
 
@@ -92,7 +92,9 @@ def test_item_knn_equals_a_slow_loop(world, neighbours):
     for one in range(num_items + 1):
         keep = sorted(range(num_items + 1), key=lambda other, row=cosine[one]: (-round(float(row[other]), 5), other))
         cosine[one, keep[neighbours:]] = 0
-    scores = item_knn(interactions, train, num_items=num_items, neighbours=neighbours)(split.test).numpy()
+    scores = nearest_items(interactions, item_cosines(train, num_items=num_items), neighbours=neighbours)(
+        split.test
+    ).numpy()
     for case in range(len(split.test)):
         had = interactions.item_idx[split.test.starts[case] : split.test.stops[case]]
         np.testing.assert_allclose(scores[case], cosine[had].sum(0), atol=1e-4)
