@@ -56,6 +56,21 @@ class Sealed:
         found: Slots = slots[self.ids[slots] == ids]
         return found
 
+    def search_whole(
+        self,
+        queries: Vectors,  # (B, D)
+        k: int,
+        *,
+        exact: bool,
+    ) -> Neighbours:
+        """As ``search`` where every row is eligible: the common case, kept short."""
+        engine = self.vectors if exact else self.engine
+        if k <= min(len(self), engine.most):
+            scores, slots = engine.search(queries, k)
+            if min(slots[:, -1].tolist(), default=0) >= 0:  # the engine found k for every query
+                return Neighbours(self.ids[slots], scores)
+        return self.search(queries, k, [bitmaps.of_range(len(self))] * len(queries), exact=exact)
+
     def search(
         self,
         queries: Vectors,  # (B, D)
@@ -65,11 +80,6 @@ class Sealed:
         exact: bool = False,
     ) -> Neighbours:
         """The k best eligible rows of each query; never fewer than k where k are eligible."""
-        whole = self.vectors if exact else self.engine
-        if k <= min(len(self), whole.most) and all(len(bitmap) == len(self) for bitmap in eligible):
-            scores, slots = whole.search(queries, k)
-            if not len(slots) or slots.min() >= 0:
-                return Neighbours(self.ids[slots], scores)  # nothing to sift: the common case, kept short
         found = nobody(len(queries), k)
         k = min(k, len(self))
         jobs: dict[tuple[Engine | None, bool], list[Group]] = {}

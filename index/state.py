@@ -6,6 +6,7 @@ B queries, D vector width, K answer length.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -41,7 +42,7 @@ class State:
     def __len__(self) -> int:
         return len(self.sealed_visible) + len(self.delta_visible)
 
-    @property
+    @cached_property
     def waiting(self) -> int:
         """How many rows came or went since the block was sealed."""
         return self.delta_rows + len(self.sealed) - len(self.sealed_visible)
@@ -55,6 +56,8 @@ class State:
         exact: bool,
     ) -> Neighbours:
         """The k best rows of each query among those its filter lets through."""
+        if filters is None and not self.waiting:
+            return self.sealed.search_whole(queries, k, exact=exact)
         sealed = self.sealed.search(queries, k, self._each(filters, len(queries), self._sealed_rows), exact=exact)
         if not self.delta_visible:
             return sealed
