@@ -19,11 +19,9 @@ from typing import Any
 import faiss
 import numpy as np
 
-from benchmarks.index import filtered, material, overhead, updates
+from benchmarks.index import filtered, material, memory, overhead, updates
 from benchmarks.machine import describe_machine
-from index.candidates import families
 from index.kinds import Exact, FastScan, Kind, from_json
-from index.memory import bytes_per_row
 from index.tune import Reading, tune
 from index.vector_index import VectorIndex
 
@@ -78,7 +76,7 @@ def main() -> None:
             case "updates":
                 result[section] = updates.measure(world.vectors, world.queries, given.k, chosen, 5 * given.seconds)
             case "memory":
-                result[section] = _memory(world.vectors.shape[1])
+                result[section] = memory.measure(world.vectors)
         (given.out / "index.json").write_text(json.dumps(result, indent=2))
         print(f"{section} done", flush=True)
     if "kinds" in result and "peers" in result:
@@ -117,19 +115,6 @@ def _peers(world: material.Material, given: argparse.Namespace) -> list[dict[str
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     readings: list[dict[str, Any]] = json.loads(done.stdout)
     return readings
-
-
-def _memory(dim: int) -> list[dict[str, Any]]:
-    """What a million more vectors cost, and how many fit in 24 GiB of which two are left to the process."""
-    kinds = [family[0] for family in families(1_000_000)] + [FastScan(half=True)]
-    return [
-        {
-            "kind": str(kind),
-            "megabytes_per_million": bytes_per_row(kind, dim),
-            "millions_in_24_gib": round(22 * 2**30 / bytes_per_row(kind, dim) / 1e6, 1),
-        }
-        for kind in kinds
-    ]
 
 
 def _verdict(result: dict[str, Any], target: float) -> dict[str, Any]:
