@@ -80,3 +80,13 @@ def test_the_estimate_of_memory_is_that_of_the_files(clustered, tmp_path, kind):
     VectorIndex.build(vectors, np.arange(8000), kind=kind).save(tmp_path)
     held = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.suffix in (".faiss", ".npy"))
     assert held == pytest.approx(8000 * bytes_per_row(kind, 64), rel=0.1)
+
+
+def test_recall_against_exact_is_of_the_index_as_it_stands(clustered):
+    vectors, queries = clustered(5000)
+    lazy = VectorIndex.build(vectors[:4900], np.arange(4900), kind=IVFFlat(64, 1))
+    assert 0.1 < tune.recall_against_exact(lazy, queries, 50) < 0.95
+    lazy.upsert(np.arange(4900, 5000), vectors[4900:])
+    assert 0.1 < tune.recall_against_exact(lazy, queries, 50) < 0.95
+    assert tune.recall_against_exact(VectorIndex.build(vectors, np.arange(5000)), queries, 9000) == 1.0
+    assert tune.recall_against_exact(VectorIndex.build(np.empty((0, 32)), []), queries, 10) == 1.0
