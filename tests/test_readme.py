@@ -1,0 +1,61 @@
+"""README stays true: its tables are those of the committed results, its counts and commands those of the code."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy.tables import READMES, ablation_table, accuracy_table
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize("readme", READMES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("ml-100k", accuracy_table),
+        ("ml-100k-ablation", lambda result: ablation_table(result["variants"])),
+    ],
+)
+def test_tables_are_those_of_the_committed_results(readme, name, table):
+    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    stands = re.search(
+        rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", (ROOT / readme).read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert stands is not None
+    assert stands[1] == table(result)
+
+
+def test_a_training_step_is_as_many_lines_as_it_says():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    claimed = int(re.search(r"takes (\d+) lines in six files", text)[1])
+    files = re.search(r"wc -l recsys/\{(.*?)\}\.py", text)[1].split(",")
+    assert len(files) == 6
+    actual = sum(len((ROOT / "recsys" / f"{name}.py").read_text(encoding="utf-8").splitlines()) for name in files)
+    assert claimed == actual
+
+
+def test_every_make_target_it_names_exists():
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for readme in READMES:
+        named = set(re.findall(r"make ([a-z][a-z0-9-]+)", (ROOT / readme).read_text(encoding="utf-8")))
+        named -= {"up"}
+        assert named <= targets, named - targets
+
+
+def test_every_recsys_option_it_shows_exists():
+    import typer
+
+    from serving.cli import app
+
+    command = typer.main.get_command(app)
+    for line in re.findall(r"^recsys (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE):
+        words = line.split()
+        verb = command
+        while hasattr(verb, "commands") and words and words[0] in verb.commands:
+            verb = verb.commands[words.pop(0)]
+        options = {option for parameter in verb.params for option in parameter.opts}
+        assert {word for word in words if re.match(r"--?[a-z]", word)} <= options, line
