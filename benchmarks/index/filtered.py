@@ -59,9 +59,11 @@ def _right(
     """Recall against brute force, and whether every answer is as full as it can be."""
     eligible = np.flatnonzero(mask)
     length = min(k, len(eligible))
+    found = index.search(queries, k, filters=condition)
+    if not length:
+        return {"recall": 1.0, "full": bool((found.ids < 0).all())}
     scores = queries @ vectors[eligible].T
     kth = -np.partition(-scores, length - 1, axis=1)[:, length - 1, None]
-    found = index.search(queries, k, filters=condition)
     return {
         "recall": float((found.scores[:, :length] >= kth - 1e-5).mean()),
         "full": bool(((found.ids >= 0).sum(axis=1) == length).all()),
