@@ -3,12 +3,14 @@
 Shapes: B histories, H events, the oldest first. Rows are padded on the right; item_idx 0 marks padding.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recsys.interactions import Interactions
 from recsys.split import Cases
@@ -74,6 +76,16 @@ def gather_histories(
         occurred_at=occurred,
         asked_at=occurred if requested_at is None else ask_when_next(occurred, torch.from_numpy(requested_at), lengths),
     )
+
+
+def stacked(histories: Sequence[Histories]) -> Histories:  # (the sum of their B, the longest H)
+    """Several batches as one, padded to the longest."""
+    length = max(batch.item_idx.shape[1] for batch in histories)
+
+    def column(name: str) -> Tensor:
+        return torch.cat([F.pad(rows, (0, length - rows.shape[1])) for rows in (getattr(b, name) for b in histories)])
+
+    return Histories(**{f.name: column(f.name) for f in fields(Histories)})
 
 
 def case_histories(interactions: Interactions, cases: Cases, *, length: int) -> Histories:

@@ -31,6 +31,10 @@ class Ranking:
     cosine: npt.NDArray[np.float32]
     """(K,) how well the towers think it fits."""
 
+    def first(self, k: int) -> "Ranking":
+        """The best k of it."""
+        return Ranking(self.item_idx[:k], self.score[:k], self.cosine[:k])
+
 
 @dataclass(frozen=True, eq=False)
 class Recommender:
@@ -58,6 +62,19 @@ class Recommender:
             seen: Per history, item_idx that may not be recommended; None leaves nothing out.
         """
         users = embed_histories(self.model, self.item_vectors, histories)
+        return self.rank(users, histories.item_idx, k=k, seen=seen)
+
+    def rank(
+        self, users: Tensor, item_idx: Tensor, *, k: int, seen: Sequence[npt.NDArray[np.int64]] | None = None
+    ) -> list[Ranking]:
+        """The best k items for users whose vectors are known already.
+
+        Args:
+            users: ``(B, D)`` unit rows.
+            item_idx: ``(B, H)`` their histories, oldest first, 0 where padded.
+            k: As in `recommend`.
+            seen: As in `recommend`.
+        """
         excluded = [np.zeros(0, np.int64)] * len(users) if seen is None else seen
         wanted = max(k, self.num_candidates)
         # As many more as could be dropped: exactly the wanted number is left without asking the index for filters.
@@ -74,7 +91,7 @@ class Recommender:
             self.num_candidates,
             torch.from_numpy(kept_cosines),
             torch.from_numpy(candidates),
-            histories.item_idx,
+            item_idx,
         )
         best, order = torch.sort(scores, dim=1, descending=True, stable=True)
         rankings = []

@@ -123,7 +123,8 @@ class RecommendAnswer(_Answer):
     warnings: list[str]
     """What of the request could not be used, and why."""
     timings_ms: dict[str, float]
-    """How long each stage took, each without the others, and the total. `rank` is the towers and the prior."""
+    """How long each stage took, each without the others, and the total, for all requests answered together with this
+    one. `encode` is the user tower, `rank` the prior."""
 
 
 class SimilarItem(_Answer):

@@ -2,18 +2,23 @@
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from index.kinds import to_json
 from index.vector_index import VectorIndex
 from recsys.bundle import Bundle, load_bundle, read_manifest
+from recsys.embed import embed_histories
 from recsys.errors import InputError
+from recsys.histories import Histories, stacked
 from recsys.recommend import Ranking, Recommender
 from serving.popular import Popularity
 from serving.question import Question, read_question
@@ -48,6 +53,8 @@ class Service:
     index: VectorIndex
     """Over the bundle's item vectors; ids are item_idx."""
     recommender: Recommender
+    encode: Callable[[Histories], Tensor]
+    """User vectors (B, D) of B histories."""
     popularity: Popularity
     usual_event: int
     """The kind of event that happens most often."""
@@ -56,26 +63,36 @@ class Service:
 
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
         """The k items this user will want next, as far as can be told from what the request gives."""
+        return self.recommend_all([request])[0]
+
+    def recommend_all(self, requests: Sequence[RecommendRequest]) -> list[RecommendAnswer]:
+        """What `recommend` gives for each: one pass through the user tower and one search serve all of them."""
         watch = Stopwatch()
+        now = int(time.time())
         with watch.stage("history"):
-            question = read_question(request, self.bundle, usual_event=self.usual_event, now=int(time.time()))
+            questions = [
+                read_question(request, self.bundle, usual_event=self.usual_event, now=now) for request in requests
+            ]
         with watch.stage("rank"):
-            ranking = self._rank(question, request, watch)
+            rankings = self._rank(questions, requests, watch)
         with watch.stage("items"):
-            items = self._items(ranking)
-        if request.explain and question.path != "popular":
+            offered = [self._items(ranking) for ranking in rankings]
+        if any(request.explain for request in requests):
             with watch.stage("reasons"):
-                newest = question.history.item_idx[-self.bundle.config.user_tower.history_length :]
-                reasons = explain(self.bundle, newest, ranking, carrier=self._carrier)
-                items = [item.model_copy(update={"reasons": why}) for item, why in zip(items, reasons, strict=True)]
-        return RecommendAnswer(
-            items=items,
-            path=question.path,
-            model=self.bundle.fingerprint,
-            requested_at=question.requested_at,
-            warnings=question.warnings + self._about_length(request, items),
-            timings_ms=watch.read(),
-        )
+                asked = zip(requests, questions, rankings, offered, strict=True)
+                offered = [self._with_reasons(*one) for one in asked]
+        timings_ms = watch.read()
+        return [
+            RecommendAnswer(
+                items=items,
+                path=question.path,
+                model=self.bundle.fingerprint,
+                requested_at=question.requested_at,
+                warnings=question.warnings + self._about_length(request, items),
+                timings_ms=timings_ms,
+            )
+            for request, question, items in zip(requests, questions, offered, strict=True)
+        ]
 
     def similar(self, item_id: str, *, k: int) -> SimilarAnswer:
         """The k items nearest to one by vector, itself left out.
@@ -114,14 +131,46 @@ class Service:
             metrics=self.metrics,
         )
 
-    def _rank(self, question: Question, request: RecommendRequest, watch: Stopwatch) -> Ranking:
-        if question.path == "popular":
-            item_idx, counts = self.popularity.ranking(before=question.requested_at)
-            unknown = np.full(request.k, np.nan, np.float32)[: len(item_idx)]
-            return Ranking(item_idx[: request.k], counts[: request.k].astype(np.float32), unknown)
+    def _rank(
+        self, questions: Sequence[Question], requests: Sequence[RecommendRequest], watch: Stopwatch
+    ) -> list[Ranking]:
+        asked = list(zip(questions, requests, strict=True))
+        towers = iter(self._rank_by_towers([one for one in asked if one[0].path != "popular"], watch))
+        return [
+            self._rank_by_popularity(question, k=request.k) if question.path == "popular" else next(towers)
+            for question, request in asked
+        ]
+
+    def _rank_by_popularity(self, question: Question, *, k: int) -> Ranking:
+        item_idx, counts = self.popularity.ranking(before=question.requested_at)
+        unknown = np.full(k, np.nan, np.float32)[: len(item_idx)]
+        return Ranking(item_idx[:k], counts[:k].astype(np.float32), unknown)
+
+    def _rank_by_towers(self, asked: Sequence[tuple[Question, RecommendRequest]], watch: Stopwatch) -> list[Ranking]:
+        if not asked:
+            return []
+        histories = stacked([question.histories(self.bundle) for question, _ in asked])
+        with watch.stage("encode"):
+            users = self.encode(histories)
         recommender = replace(self.recommender, search=watch.timed("search", self.recommender.search))
-        histories = question.histories(self.bundle)
-        return recommender.recommend(histories, k=request.k, seen=[question.seen] if request.exclude_seen else None)[0]
+        nothing = np.zeros(0, np.int64)
+        rankings = recommender.rank(
+            users,
+            histories.item_idx,
+            k=max(request.k for _, request in asked),
+            seen=[question.seen if request.exclude_seen else nothing for question, request in asked],
+        )
+        # A longer ranking begins with the shorter one, so the longest k serves all.
+        return [ranking.first(request.k) for ranking, (_, request) in zip(rankings, asked, strict=True)]
+
+    def _with_reasons(
+        self, request: RecommendRequest, question: Question, ranking: Ranking, items: list[RecommendedItem]
+    ) -> list[RecommendedItem]:
+        if not request.explain or question.path == "popular":
+            return items
+        newest = question.history.item_idx[-self.bundle.config.user_tower.history_length :]
+        reasons = explain(self.bundle, newest, ranking, carrier=self._carrier)
+        return [item.model_copy(update={"reasons": why}) for item, why in zip(items, reasons, strict=True)]
 
     def _items(self, ranking: Ranking) -> list[RecommendedItem]:
         pairs = zip(ranking.item_idx.tolist(), ranking.score.tolist(), strict=True)
@@ -151,16 +200,18 @@ def open_service(folder: Path) -> Service:
     """
     bundle = load_bundle(folder)
     index = _load_index(folder / INDEX, bundle)
+    item_vectors = torch.from_numpy(bundle.item_vectors)
     service = Service(
         bundle=bundle,
         index=index,
         recommender=Recommender(
             model=bundle.model,
-            item_vectors=torch.from_numpy(bundle.item_vectors),
+            item_vectors=item_vectors,
             prior=bundle.prior,
             num_candidates=bundle.config.prior.num_candidates,
             search=index.search,
         ),
+        encode=partial(embed_histories, bundle.model, item_vectors),
         popularity=Popularity.of(bundle.interactions, num_items=len(bundle.catalogue)),
         usual_event=int(np.bincount(bundle.interactions.event).argmax()),
         versions=_versions(folder),

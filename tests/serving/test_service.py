@@ -183,7 +183,7 @@ def test_the_answer_says_who_answered_and_how_long_it_took(service, bundle):
     answer = service.recommend(RecommendRequest(user_id="顾客1", explain=True))
     elapsed_ms = (time.perf_counter() - started) * 1_000
     assert answer.model == bundle.fingerprint
-    assert set(answer.timings_ms) == {"history", "search", "rank", "items", "reasons", "total"}
+    assert set(answer.timings_ms) == {"history", "encode", "search", "rank", "items", "reasons", "total"}
     stages = sum(answer.timings_ms.values()) - answer.timings_ms["total"]
     assert stages <= answer.timings_ms["total"] + 0.01
     assert answer.timings_ms["total"] <= elapsed_ms
