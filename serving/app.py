@@ -9,8 +9,9 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
+from fastapi import APIRouter, FastAPI, Path, Query
 
+from serving.doors import Owner
 from serving.owner import ServiceOwner
 from serving.problems import answer_with_problems, may_fail
 from serving.schemas import (
@@ -29,13 +30,6 @@ Top-k recommendations for a user, for a history, or for nobody known.
 Instants are unix seconds, UTC. Errors are problem documents (RFC 9457).
 """
 
-
-def _owner(request: Request) -> ServiceOwner:
-    owner: ServiceOwner = request.app.state.owner
-    return owner
-
-
-Owner = Annotated[ServiceOwner, Depends(_owner)]
 
 recommendations = APIRouter(prefix="/v1", tags=["recommendations"])
 operations = APIRouter(tags=["operations"])
