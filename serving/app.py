@@ -3,17 +3,27 @@
 app = create_app(lambda: open_service(Path("runs/films")))
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Path, Query
+from fastapi import APIRouter, FastAPI, Path, Query, Request
+from fastapi.telemetry import TelemetryConfig
 
-from serving.doors import Owner
+from serving.access import Access
+from serving.admin_routes import administration, metrics_route
+from serving.admission import Admission
+from serving.doors import Owner, owner_of
+from serving.hot_route import HotRoute
+from serving.logs import user_tags
+from serving.meters import Meters
 from serving.owner import ServiceOwner
 from serving.problems import answer_with_problems, may_fail
+from serving.request_limits import RequestLimits
+from serving.request_log import USER_ID, RequestLog
 from serving.schemas import (
     MAX_K,
     ModelDescription,
@@ -24,6 +34,10 @@ from serving.schemas import (
     Status,
 )
 from serving.service import Service
+from serving.settings import Settings
+from serving.trial import Trial
+from serving.variant import Variant
+from serving.watch import watch
 
 DESCRIPTION = """
 Top-k recommendations for a user, for a history, or for nobody known.
@@ -31,22 +45,24 @@ Instants are unix seconds, UTC. Errors are problem documents (RFC 9457).
 """
 
 
+hot = APIRouter(prefix="/v1", tags=["recommendations"], route_class=HotRoute)
 recommendations = APIRouter(prefix="/v1", tags=["recommendations"])
 operations = APIRouter(tags=["operations"])
 
 
-@recommendations.post(
+@hot.post(
     "/recommend",
     response_model_exclude_none=True,
     responses=may_fail(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-async def recommend(request: RecommendRequest, owner: Owner) -> RecommendAnswer:
+async def recommend(asked: RecommendRequest, request: Request) -> RecommendAnswer:
     """The k items this user will want next, best first.
 
     Give a user_id, a history, or both: the history comes after what is stored of the user. Give neither, or a user
     nobody knows, and the answer is what is popular now; `path` says which it was.
     """
-    return await owner.run(lambda service: service.recommend(request))
+    request.scope[USER_ID] = asked.user_id
+    return await owner_of(request).recommend(asked)
 
 
 @recommendations.get(
@@ -86,19 +102,35 @@ async def readyz(owner: Owner) -> Status:
     return Status()
 
 
-def create_app(load: Callable[[], Service]) -> FastAPI:
+def create_app(
+    load: Callable[[], Service],
+    *,
+    settings: Settings | None = None,
+    load_trial: Callable[[], Service] | None = None,
+) -> FastAPI:
     """An app that serves what ``load`` gives.
 
     Args:
-        load: Called once, in the thread that will own the service, when the app starts. If it fails, /readyz says why
-            and everything but /healthz answers 503.
+        load: Called when the app starts, and again for every swap. If it fails at first, /readyz says why and
+            everything but /healthz answers 503.
+        settings: Those of a service on one's own machine where left out.
+        load_trial: The same for the second bundle, where there is one.
+
+    Raises:
+        InputError: The key file of the settings is missing or damaged.
     """
+    settings = settings or Settings()
+    meters = Meters()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.owner = owner = ServiceOwner(load)
+        trial = None if load_trial is None else _trial(settings, load_trial)
+        app.state.owner = owner = ServiceOwner(Variant("main", load), trial=trial, batch=settings.batch, meters=meters)
         owner.start()
+        watchers = _watchers(owner, settings)
         yield
+        for watcher in watchers:
+            watcher.cancel()
         owner.stop()
 
     app = FastAPI(
@@ -107,8 +139,35 @@ def create_app(load: Callable[[], Service]) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        telemetry=_telemetry(wanted=settings.server.telemetry),
     )
-    app.include_router(recommendations)
-    app.include_router(operations)
+    for router in (hot, recommendations, operations, administration, metrics_route):
+        app.include_router(router)
     answer_with_problems(app)
+    # The last one added stands outermost.
+    app.add_middleware(Access, settings=settings.access, meters=meters)
+    app.add_middleware(RequestLimits, limits=settings.limits, meters=meters)
+    app.add_middleware(Admission, limits=settings.limits, meters=meters)
+    app.add_middleware(RequestLog, meters=meters, user_tag=user_tags(settings.log))
     return app
+
+
+def _trial(settings: Settings, load: Callable[[], Service]) -> Trial:
+    told = settings.trial
+    salt = told.salt.get_secret_value().encode()
+    return Trial(variant=Variant("trial", load), share=told.share, salt=salt, shadow=told.shadow)
+
+
+def _watchers(owner: ServiceOwner, settings: Settings) -> list["asyncio.Task[None]"]:
+    folders = (settings.server.bundle, settings.trial.bundle)
+    every_s = settings.swap.watch_s
+    return [
+        asyncio.create_task(watch(owner, variant, folder, every_s=every_s))
+        for variant, folder in zip(owner.variants(), folders, strict=False)
+        if every_s and folder is not None
+    ]
+
+
+def _telemetry(*, wanted: bool) -> TelemetryConfig:
+    """Spans and metrics by the OTEL_… variables. No logs: an exception's words may hold what a caller sent."""
+    return {"tracing": wanted, "metrics": wanted, "logs": False, "auto_configure": wanted}

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from index.errors import VectorIndexError
 from recsys.errors import InputError
-from serving import data_commands, demo, doctor, index_commands, train_commands
+from serving import data_commands, demo, doctor, index_commands, key_commands, train_commands
 
 if TYPE_CHECKING:
     from serving.schemas import RecommendAnswer, RecommendRequest
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(index_commands.app, name="index")
+app.add_typer(key_commands.app, name="keys")
 app.command()(demo.demo)
 app.command()(train_commands.train)
 app.command()(train_commands.evaluate)
@@ -45,22 +46,35 @@ BundleOption = Annotated[Path, typer.Option(help="The folder that `recsys train`
 
 @app.command()
 def serve(
-    bundle: BundleOption,
-    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    bundle: Annotated[Path | None, typer.Option(help="The folder that `recsys train` left, or a link to it.")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen at; 0.0.0.0 for all.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that share the port.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="A TOML file; see serving/settings.py for all there is.")
+    ] = None,
 ) -> None:
-    """Answer over HTTP until stopped. The API is described at /docs."""
+    """Answer over HTTP until stopped. The API is described at /docs.
+
+    Limits, keys, logs and more are set by --settings FILE and by RECSYS_… in the environment.
+    """
+    from serving.logs import configure_logs
     from serving.server import LoadingFailedError
     from serving.server import serve as serve_until_stopped
+    from serving.settings import read_settings
 
+    given = {"bundle": bundle, "host": host, "port": port, "workers": workers}
+    chosen = read_settings(settings, server={name: value for name, value in given.items() if value is not None})
+    configure_logs(chosen.log)
     try:
         serve_until_stopped(
-            bundle, host=host, port=port, announce=lambda url: print(f"{bundle} at {url}, see {url}/docs", flush=True)
+            chosen, announce=lambda url: print(f"{chosen.server.bundle} at {url}, see {url}/docs", flush=True)
         )
     except LoadingFailedError:  # the log has said why
         raise typer.Exit(FAILED) from None
     except OSError as problem:
-        typer.echo(f"Error: cannot listen at {host}, port {port}: {problem.strerror}. Pass another --port.", err=True)
+        where = f"{chosen.server.host}, port {chosen.server.port}"
+        typer.echo(f"Error: cannot listen at {where}: {problem.strerror}. Pass another --port.", err=True)
         raise typer.Exit(FAILED) from None
 
 

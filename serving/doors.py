@@ -7,9 +7,10 @@ from fastapi import Depends, Request
 from serving.owner import ServiceOwner
 
 
-def _owner(request: Request) -> ServiceOwner:
+def owner_of(request: Request) -> ServiceOwner:
+    """Who runs the model of the app that a request came to."""
     owner: ServiceOwner = request.app.state.owner
     return owner
 
 
-Owner = Annotated[ServiceOwner, Depends(_owner)]
+Owner = Annotated[ServiceOwner, Depends(owner_of)]

@@ -11,14 +11,29 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from serving.owner import NotReadyError
 from serving.service import UnknownItemError
+from serving.variant import NotReadyError, SwapRefusedError
 
 MEDIA_TYPE = "application/problem+json"
 LONGEST_GIVEN = 60
 """Characters of an offending value that are repeated in the answer."""
 
+AT_THE_DOOR = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""What any request may be refused with before it reaches its route."""
+
 _KIND = "urn:problem-type:recsys:"
+_ABOUT_KEYS = (
+    "Made by `recsys keys create`; the header X-API-Key takes it too. Needed where the service has a key file."
+)
 
 
 class Fault(BaseModel):
@@ -64,13 +79,14 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(UnknownItemError, _unknown_item)
     app.add_exception_handler(NotReadyError, _not_ready)
+    app.add_exception_handler(SwapRefusedError, _swap_refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
-def _problem(
-    request: Request,
+def problem(
+    path: str,
     status: HTTPStatus,
     detail: str,
     *,
@@ -78,16 +94,26 @@ def _problem(
     faults: Sequence[Fault] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    """A problem document.
+
+    Args:
+        path: That was asked.
+        status: Of the answer.
+        detail: What was found, where, and what to do.
+        kind: Its short name and title; None where the status says it all.
+        faults: Each one of an invalid request.
+        headers: To send with it.
+    """
     name, title = kind or ("", status.phrase)
-    problem = Problem(
+    document = Problem(
         type=_KIND + name if name else "about:blank",
         title=title,
         status=status,
         detail=detail,
-        instance=quote(request.url.path),
+        instance=quote(path, errors="replace"),
         errors=None if faults is None else list(faults),
     )
-    return Response(problem.model_dump_json(exclude_none=True), status, headers, MEDIA_TYPE)
+    return Response(document.model_dump_json(exclude_none=True), status, headers, MEDIA_TYPE)
 
 
 def _invalid(request: Request, error: Exception) -> Response:
@@ -95,22 +121,29 @@ def _invalid(request: Request, error: Exception) -> Response:
     found = error.errors()
     if found[0]["type"] == "json_invalid":
         detail = f"The body is not JSON: {found[0]['ctx']['error']} at character {found[0]['loc'][-1]}."
-        return _problem(request, HTTPStatus.BAD_REQUEST, detail, kind=("malformed-body", "The body is not JSON"))
+        return problem(
+            request.url.path, HTTPStatus.BAD_REQUEST, detail, kind=("malformed-body", "The body is not JSON")
+        )
     faults = [_fault(one) for one in found]
     detail = "; ".join(f"{fault.pointer or fault.parameter}: {fault.detail}" for fault in faults[:5])
     kind = ("invalid-request", "The request is not valid")
-    return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, kind=kind, faults=faults)
+    return problem(request.url.path, HTTPStatus.UNPROCESSABLE_ENTITY, detail, kind=kind, faults=faults)
 
 
 def _unknown_item(request: Request, error: Exception) -> Response:
-    return _problem(request, HTTPStatus.NOT_FOUND, str(error), kind=("unknown-item", "There is no such item"))
+    return problem(request.url.path, HTTPStatus.NOT_FOUND, str(error), kind=("unknown-item", "There is no such item"))
 
 
 def _not_ready(request: Request, error: Exception) -> Response:
     assert isinstance(error, NotReadyError)
     headers = {"Retry-After": "1"} if error.loading else None
     kind = ("not-ready", "The service is not ready")
-    return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error), kind=kind, headers=headers)
+    return problem(request.url.path, HTTPStatus.SERVICE_UNAVAILABLE, str(error), kind=kind, headers=headers)
+
+
+def _swap_refused(request: Request, error: Exception) -> Response:
+    detail = f"What ran goes on. {error}"
+    return problem(request.url.path, HTTPStatus.CONFLICT, detail, kind=("swap-refused", "The bundle was not swapped"))
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -121,12 +154,12 @@ def _http(request: Request, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} does not work at this address; /docs says what does.",
         HTTPStatus.BAD_REQUEST: "The body cannot be read as JSON in UTF-8.",
     }
-    return _problem(request, status, details.get(status, str(error.detail)), headers=error.headers)
+    return problem(request.url.path, status, details.get(status, str(error.detail)), headers=error.headers)
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
     detail = "The service failed on this request. Its log says why."
-    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+    return problem(request.url.path, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
 def _fault(error: Mapping[str, Any]) -> Fault:
@@ -161,15 +194,24 @@ def _escaped(part: str | int) -> str:
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI description, with every error under its own media type."""
+    """The OpenAPI description: what any request may be refused for, and every error under its own media type."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
         )
-        for operations in document["paths"].values():
+        parts = document["components"]
+        parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": _ABOUT_KEYS}}
+        for path, operations in document["paths"].items():
             for operation in operations.values():
+                if path.startswith("/v1/"):
+                    operation["security"] = [{}, {"key": []}]  # no key, where the service runs without
+                    operation["responses"] = _refusals() | operation["responses"]
                 for status, response in operation["responses"].items():
                     if int(status) >= HTTPStatus.BAD_REQUEST:
-                        response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
+                        response["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _refusals() -> dict[str, dict[str, Any]]:
+    return {str(int(status)): {"description": status.phrase} for status in AT_THE_DOOR}

@@ -118,6 +118,8 @@ class RecommendAnswer(_Answer):
     """From what: the user's stored history (and the request's), the request's alone, or what is popular now."""
     model: str
     """The fingerprint of the bundle that answered."""
+    variant: Literal["main", "trial"] | None = None
+    """While a second bundle is under trial, which of the two answered."""
     requested_at: int
     """Unix seconds, UTC: the instant the answer is for."""
     warnings: list[str]

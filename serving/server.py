@@ -1,5 +1,6 @@
 """A bundle behind a port, until the process is told to stop."""
 
+import math
 import signal
 import socket
 import sys
@@ -8,45 +9,86 @@ from pathlib import Path
 
 import uvicorn
 
+from recsys.errors import InputError
 from serving.app import create_app
 from serving.service import Service, open_service
+from serving.settings import Settings
+from serving.workers import supervise
 
 
 class LoadingFailedError(RuntimeError):
     """The server stopped because there was nothing to serve; the log and the cause say why."""
 
 
-def serve(folder: Path, *, host: str, port: int, announce: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Serve a bundle. The port is open while the bundle loads, so that a probe finds the process alive but not ready.
 
     Args:
-        folder: Of the bundle.
-        host: The address to listen at.
-        port: 0 takes any that is free.
+        settings: They name the bundle.
         announce: Told the URL once the port is open.
 
     Raises:
+        InputError: The settings name no bundle, or a key file that is missing or damaged.
         OSError: The address cannot be listened at.
         LoadingFailedError: The bundle cannot be served.
     """
+    folder_of(settings)
+    listener = _listen(settings.server.host, settings.server.port)
+    announce(_url(settings.server.host, listener))
+    if settings.server.workers == 1:
+        serve_at(listener, settings)
+    else:
+        supervise(listener, settings, work=serve_at)
+
+
+def serve_at(listener: socket.socket, settings: Settings) -> None:
+    """Serve in this process, until it is told to stop.
+
+    Raises:
+        InputError, LoadingFailedError: As `serve`.
+    """
     failures: list[Exception] = []
+    folder, trial = folder_of(settings), settings.trial.bundle
 
-    def load() -> Service:
+    def load_or_stop() -> Service:
         try:
-            return open_service(folder)
+            return open_service(folder.resolve())
         except Exception as failure:
-            failures.append(failure)
-            server.should_exit = True
-            raise  # to the owner, who logs it
+            if not server.should_exit and not app.state.owner.main.running:  # later, what runs goes on
+                failures.append(failure)
+                server.should_exit = True
+            raise  # to the variant, which logs it
 
-    listener = _listen(host, port)
-    server = uvicorn.Server(uvicorn.Config(create_app(load), log_level="warning", timeout_graceful_shutdown=10))
+    app = create_app(
+        load_or_stop,
+        settings=settings,
+        load_trial=None if trial is None else lambda: open_service(trial.resolve()),
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.server.drain_s),
+        )
+    )
     # uvicorn finishes what it is answering, then raises the signal once more: that time it ends the process in order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    announce(_url(host, listener))
     server.run(sockets=[listener])
     if failures:
         raise LoadingFailedError(str(failures[0])) from failures[0]
+
+
+def folder_of(settings: Settings) -> Path:
+    """The folder of the bundle to serve. Who loads it follows a link once, so that all files come from one place.
+
+    Raises:
+        InputError: The settings name none.
+    """
+    if settings.server.bundle is None:
+        raise InputError("serve: no bundle. Pass --bundle DIR, or set RECSYS_SERVER__BUNDLE.")
+    return settings.server.bundle
 
 
 def _listen(host: str, port: int) -> socket.socket:

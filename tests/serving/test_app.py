@@ -4,6 +4,7 @@ import threading
 import time
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
@@ -225,9 +226,10 @@ def test_docs_describe_the_problems(client):
             assert "200" in operation["responses"], path
             for status, response in operation["responses"].items():
                 media_types = list(response["content"])
-                assert media_types == ([PROBLEM] if int(status) >= 400 else ["application/json"]), path
+                answered = ["text/plain" if path == "/metrics" else "application/json"]
+                assert media_types == ([PROBLEM] if int(status) >= 400 else answered), path
     answers = document["paths"]["/v1/recommend"]["post"]["responses"]
-    assert set(answers) == {"200", "400", "422", "503"}
+    assert set(answers) == {"200", "400", "401", "403", "408", "413", "414", "422", "429", "431", "503"}
     assert answers["422"]["content"][PROBLEM]["schema"] == {"$ref": "#/components/schemas/Problem"}
     assert "Problem" in document["components"]["schemas"]
     request = document["components"]["schemas"]["RecommendRequest"]
@@ -318,6 +320,16 @@ def test_what_breaks_inside_is_a_problem_without_its_traceback(service):
         assert post(client).status_code == 200  # what does not search goes on
 
 
+def same_ranking(given, expected):
+    """Together with others the same sums are taken in another order, so the last digit of a score may differ."""
+
+    def named(items):
+        return [(item["item_id"], item["title"]) for item in items]
+
+    scores = [[item["score"] for item in items] for items in (given, expected)]
+    return named(given) == named(expected) and np.allclose(*scores, atol=1e-4)
+
+
 def test_many_at_once_are_never_mixed(client, service):
     """Eight callers, each with users of their own: every answer is the one that user gets alone."""
     requests = [{"user_id": f"顾客{user}", "requested_at": 1_703_000_000, "k": 5} for user in range(16)]
@@ -335,7 +347,7 @@ def test_many_at_once_are_never_mixed(client, service):
         for _ in range(4):
             for which in mine:
                 items = post(client, **requests[which]).json()["items"]
-                if items != expected[which]:
+                if not same_ranking(items, expected[which]):
                     wrong.append((which, items))
 
     callers = [threading.Thread(target=call, args=(range(first, len(requests), 8),)) for first in range(8)]

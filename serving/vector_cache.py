@@ -1,0 +1,80 @@
+"""User vectors that were computed before: the same history asked again costs a look-up.
+
+The key is a digest of all that the user tower reads, so a hit is always the vector the tower would give. Where the
+instant of the request is read too, that instant is part of the key.
+
+B histories, H events, D width.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from recsys.histories import Histories
+
+Encode = Callable[[Histories], Tensor]
+"""B histories → (B, D) user vectors."""
+
+
+class VectorCache:
+    """An `Encode` that remembers. One thread uses it."""
+
+    def __init__(self, encode: Encode, *, most: int) -> None:
+        """Stand before another one.
+
+        Args:
+            encode: Computes what is not here.
+            most: How many vectors are kept; the least recently used is dropped.
+        """
+        self._encode = encode
+        self._most = most
+        self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+
+    def __call__(self, histories: Histories) -> Tensor:
+        """User vectors of B histories, computed for those that are not kept."""
+        digests = history_digests(histories)
+        missing = [row for row, digest in enumerate(digests) if digest not in self._kept]
+        self.hits += len(digests) - len(missing)
+        self.misses += len(missing)
+        fresh = self._fresh(histories, missing, digests)
+        vectors = [fresh[digest] if digest in fresh else self._used(digest) for digest in digests]
+        for digest, vector in fresh.items():
+            self._kept[digest] = vector
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return torch.stack(vectors)
+
+    def clear(self) -> None:
+        """Forget all of them, as when the vectors of items have changed."""
+        self._kept.clear()
+
+    def _fresh(self, histories: Histories, rows: list[int], digests: list[bytes]) -> dict[bytes, Tensor]:
+        if not rows:
+            return {}
+        some = torch.tensor(rows)
+        asked = Histories(**{field.name: getattr(histories, field.name)[some] for field in fields(Histories)})
+        # A clone each: a view would keep the whole batch alive.
+        return {digests[row]: vector.clone() for row, vector in zip(rows, self._encode(asked), strict=True)}
+
+    def _used(self, digest: bytes) -> Tensor:
+        self._kept.move_to_end(digest)
+        return self._kept[digest]
+
+
+def history_digests(histories: Histories) -> list[bytes]:
+    """One for each history, of its events alone: padding changes nothing."""
+    lengths = (histories.item_idx > 0).sum(1).tolist()
+    columns = [getattr(histories, field.name).numpy() for field in fields(Histories)]
+    digests = []
+    for row, length in enumerate(lengths):
+        digest = hashlib.blake2b(digest_size=16)
+        for column in columns:
+            digest.update(column[row, :length].tobytes())
+        digests.append(digest.digest())
+    return digests
