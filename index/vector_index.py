@@ -74,8 +74,11 @@ class VectorIndex:
         return cls(State.of(seal(checked_ids, rows, checked, kind)), kind, fingerprint)
 
     @classmethod
-    def load(cls, directory: Path | str, *, fingerprint: str | None = None) -> Self:
+    def load(cls, directory: Path | str, *, fingerprint: str | None = None, keep_updates: bool = True) -> Self:
         """The index that lives in a directory, every file checked, the vectors mapped rather than read.
+
+        Without ``keep_updates`` the directory is only read: updates stay in memory, for whoever keeps them elsewhere,
+        and any number of processes may make their own.
 
         Raises:
             VectorIndexError: no index, a damaged file, or another fingerprint than the one asked for.
@@ -87,7 +90,7 @@ class VectorIndex:
         state = State.of(stored.sealed)
         for payload in stored.payloads:
             state = state.updated(updates.decode(payload))
-        home = Home(place, stored.folder, stored.log_end)
+        home = Home(place, stored.folder, stored.log_end) if keep_updates else None
         return cls(state, kinds.from_json(stored.manifest.kind), stored.manifest.fingerprint, home)
 
     def __len__(self) -> int:

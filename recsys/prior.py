@@ -42,8 +42,12 @@ class TransitionPrior:
     """How much being popular takes away."""
 
     def bonus(self, item_idx: Tensor, candidates: Tensor) -> Tensor:
-        """What the prior adds to each candidate's score: ``(Q, H)`` and ``(Q, C)`` item_idx → ``(Q, C)``."""
+        """What the prior adds to each candidate's score: ``(Q, H)`` and ``(Q, C)`` item_idx → ``(Q, C)``.
+
+        A candidate beyond N, which came after the counting, never followed anything, as no padding ever did.
+        """
         counted = torch.from_numpy(self.counter.scores(item_idx))  # (Q, N + 1)
+        candidates = candidates.masked_fill(candidates >= counted.shape[1], 0)
         followed = log_share(counted, candidates, floor=self.floor)
         return self.weight * followed - self.damping * self.counter.log_totals[candidates]
 

@@ -54,7 +54,8 @@ class TransitionCounter:
         """How often each item followed what is in each history, recent events counting more.
 
         Args:
-            item_idx: ``(B, H)`` oldest first, 0 where padded.
+            item_idx: ``(B, H)`` oldest first, 0 where padded. An item beyond N, which came after the counting, takes
+                its step and is followed by nothing.
 
         Returns:
             ``(B, N + 1)``.
@@ -92,7 +93,7 @@ class TransitionCounter:
         items = item_idx.numpy()
         real = items > 0
         steps_back = real[:, ::-1].cumsum(1)[:, ::-1] - 1  # 0 at the newest, wherever the padding stands
-        asked = real & (steps_back < self.history_items)
+        asked = real & (steps_back < self.history_items) & (items < self.counts.shape[0])
         rows, columns = np.nonzero(asked)
         weights = np.float32(self.history_decay) ** steps_back[asked]
         shape = (len(items), self.counts.shape[0])

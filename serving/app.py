@@ -17,6 +17,8 @@ from serving.access import Access
 from serving.admin_routes import administration, metrics_route
 from serving.admission import Admission
 from serving.doors import Owner, owner_of
+from serving.event_routes import events
+from serving.fields import Name
 from serving.hot_route import HotRoute
 from serving.logs import user_tags
 from serving.meters import Meters
@@ -27,7 +29,6 @@ from serving.request_log import USER_ID, RequestLog
 from serving.schemas import (
     MAX_K,
     ModelDescription,
-    Name,
     RecommendAnswer,
     RecommendRequest,
     SimilarAnswer,
@@ -141,7 +142,7 @@ def create_app(
         redoc_url=None,
         telemetry=_telemetry(wanted=settings.server.telemetry),
     )
-    for router in (hot, recommendations, operations, administration, metrics_route):
+    for router in (hot, recommendations, events, operations, administration, metrics_route):
         app.include_router(router)
     answer_with_problems(app)
     # The last one added stands outermost.

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from serving.refusals import RefusedError, UnavailableError
 from serving.service import UnknownItemError
 from serving.variant import NotReadyError, SwapRefusedError
 
@@ -77,7 +78,9 @@ def may_fail(*statuses: HTTPStatus) -> Responses:
 def answer_with_problems(app: FastAPI) -> None:
     """Make every error of the app a problem document, in its answers and in its description."""
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(UnknownItemError, _unknown_item)
+    app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(NotReadyError, _not_ready)
     app.add_exception_handler(SwapRefusedError, _swap_refused)
     app.add_exception_handler(HTTPException, _http)
@@ -128,6 +131,19 @@ def _invalid(request: Request, error: Exception) -> Response:
     detail = "; ".join(f"{fault.pointer or fault.parameter}: {fault.detail}" for fault in faults[:5])
     kind = ("invalid-request", "The request is not valid")
     return problem(request.url.path, HTTPStatus.UNPROCESSABLE_ENTITY, detail, kind=kind, faults=faults)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    """Told like any other fault of the body."""
+    assert isinstance(error, RefusedError)
+    fault = {"type": "refused", "loc": ("body", *error.place), "msg": error.message, "input": error.given}
+    return _invalid(request, RequestValidationError([fault]))
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    kind = ("unavailable", "Something that is needed does not answer")
+    headers = {"Retry-After": "1"}
+    return problem(request.url.path, HTTPStatus.SERVICE_UNAVAILABLE, str(error), kind=kind, headers=headers)
 
 
 def _unknown_item(request: Request, error: Exception) -> Response:

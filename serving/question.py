@@ -3,18 +3,29 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import nan
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from index.filters import Filter
 from recsys.bundle import Bundle
 from recsys.histories import Histories, gather_histories
 from recsys.interactions import DAY_S, Interactions
-from serving.history import Event, extended, stored_history
+from serving.history import Event, before, bundle_rows, extended, merged, new_to
+from serving.live_items import LiveItems
+from serving.refusals import RefusedError
 from serving.schemas import HistoryEvent, RecommendRequest
+from serving.stored_events import StoredEvent, UserEvents
+from serving.wishes import Filters
 
 Path = Literal["personal", "history", "popular"]
+
+NOTHING = UserEvents([], forgotten=False)
+"""What is known of a user nobody has told anything of."""
+UNREADABLE = UserEvents([], forgotten=True)
+"""What is known while the store does not answer: the user may be a deleted one."""
 
 _NAMED = 5
 """How many of the unusable a warning names."""
@@ -30,6 +41,10 @@ class Question:
     """How many of its events were stored; the others came with the request."""
     requested_at: int
     """Unix seconds, UTC."""
+    filters: Filter | None
+    """Which items may answer it."""
+    brings_items: bool
+    """Whether the history holds items that only this request knows: their numbers mean something else in the next."""
     warnings: list[str]
 
     @property
@@ -57,48 +72,89 @@ class Question:
         )
 
 
-def read_question(request: RecommendRequest, bundle: Bundle, *, usual_event: int, now: int) -> Question:
+def read_question(
+    request: RecommendRequest,
+    bundle: Bundle,
+    items: LiveItems,
+    kept: UserEvents = NOTHING,
+    *,
+    usual_event: int,
+    now: int,
+) -> Question:
     """Look up what a request names; what the bundle does not know is left out and named in the warnings.
+
+    The user's events of the bundle count up to the instant of the request, unless the user was deleted; stored ones
+    count that instant too, since one that was stored a moment ago bears the same second.
 
     Args:
         request: Checked.
         bundle: Whose numbers to use.
+        items: The bundle's and those that came since; it holds the items that the request brings.
+        kept: What the history store knows of the user.
         usual_event: The kind of an event that does not say its kind, or one that nobody knows.
         now: Unix seconds: when the request was made, if it does not say.
+
+    Raises:
+        RefusedError: A filter or an item of the request asks about what the catalogue does not have.
+        UnavailableError: A text must be read and there is no encoder.
     """
-    requested_at = _instant(request, now)
-    stored = stored_history(bundle.interactions, request.user_id, before=requested_at)
-    known = [told for told in request.history if bundle.catalogue.index_of(told.item_id)]
+    requested_at = _instant(request, kept.events, now)
+    kinds = _Kinds(bundle.interactions.event_names, usual_event)
+    own = bundle_rows(bundle.interactions, None if kept.forgotten else request.user_id)
+    stored = [one for one in kept.events if one.occurred_at <= requested_at]
+    added = new_to(own, [_stored(one, items, kinds) for one in stored if items.index_of(one.item_id)])
+    past = merged(before(own, requested_at), added)
+
+    brought = _brought(request, items)
+    known = [told for told in request.history if items.index_of(told.item_id) or told.item_id in brought]
     in_time = [told for told in known if _occurred_at(told, requested_at) <= requested_at]
     late = [told for told in known if _occurred_at(told, requested_at) > requested_at]
-    unknown = [told for told in request.history if not bundle.catalogue.index_of(told.item_id)]
-    events = [
+    told = [
         Event(
-            item_idx=bundle.catalogue.index_of(told.item_id),
-            event=_event(told, bundle.interactions, usual_event),
-            value=np.nan if told.value is None else told.value,
-            occurred_at=_occurred_at(told, requested_at),
+            item_idx=items.index_of(one.item_id) or brought[one.item_id],
+            event=kinds.number(one.event),
+            value=nan if one.value is None else one.value,
+            occurred_at=_occurred_at(one, requested_at),
+            lat=nan if one.lat is None else one.lat,
+            lon=nan if one.lon is None else one.lon,
         )
-        for told in in_time
+        for one in in_time
     ]
     return Question(
-        history=extended(stored, events),
-        num_stored=len(stored),
+        history=extended(past, told),
+        num_stored=len(past),
         requested_at=requested_at,
+        filters=None if request.filters is None else _filter(request.filters, bundle, items),
+        brings_items=bool(brought),
         warnings=[
-            *_about_request(request, bundle.interactions),
-            *_left_out("the catalogue does not hold", unknown),
-            *_left_out("later than the request:", late),
+            *_about_user(request.user_id, kept, nothing_stored=not len(own) and not kept.events),
+            *_about_request(request, bundle),
+            *_left_out("stored events", "the catalogue does not hold", _unknown(stored, items)),
+            *_left_out("history", "the catalogue does not hold", _unknown(request.history, items, brought)),
+            *_left_out("history", "later than the request:", [one.item_id for one in late]),
             *_about_kinds(in_time, bundle.interactions.event_names),
+            *_about_filters(request.filters, items),
         ],
     )
 
 
-def _instant(request: RecommendRequest, now: int) -> int:
+@dataclass(frozen=True)
+class _Kinds:
+    """The kinds of event that the bundle tells apart."""
+
+    names: Sequence[str]
+    usual: int
+
+    def number(self, name: str | None) -> int:
+        return self.usual if name is None or name not in self.names else list(self.names).index(name)
+
+
+def _instant(request: RecommendRequest, stored: Sequence[StoredEvent], now: int) -> int:
     if request.requested_at is not None:
         return request.requested_at
     # A caller's clock may be ahead of ours: what they have just seen happen is not in the future.
     told = [event.occurred_at for event in request.history if event.occurred_at is not None]
+    told += [event.occurred_at for event in stored[-1:]]
     return max([now, *(occurred_at for occurred_at in told if occurred_at <= now + DAY_S)])
 
 
@@ -106,29 +162,91 @@ def _occurred_at(told: HistoryEvent, requested_at: int) -> int:
     return requested_at if told.occurred_at is None else told.occurred_at
 
 
-def _event(told: HistoryEvent, interactions: Interactions, usual_event: int) -> int:
-    if told.event is None or told.event not in interactions.event_names:
-        return usual_event
-    return list(interactions.event_names).index(told.event)
+def _stored(one: StoredEvent, items: LiveItems, kinds: _Kinds) -> Event:
+    return Event(
+        item_idx=items.index_of(one.item_id),
+        event=kinds.number(one.event),
+        value=nan if one.value is None else one.value,
+        occurred_at=one.occurred_at,
+        lat=nan if one.lat is None else one.lat,
+        lon=nan if one.lon is None else one.lon,
+    )
 
 
-def _about_request(request: RecommendRequest, interactions: Interactions) -> list[str]:
+def _brought(request: RecommendRequest, items: LiveItems) -> dict[str, int]:
+    """item_id → row of each item that nobody knows and the request tells of; told twice, the last counts."""
+    documents = {}
+    for place, told in enumerate(request.history):
+        if told.item is not None and not items.index_of(told.item_id):
+            documents[told.item_id] = document = told.item.document()
+            try:
+                items.cold.check(document)
+            except RefusedError as refusal:
+                raise refusal.under("history", place, "item") from None
+    return dict(zip(documents, items.hold(list(documents.items())), strict=True)) if documents else {}
+
+
+def _filter(wished: Filters, bundle: Bundle, items: LiveItems) -> Filter:
+    for name in wished.ranges:
+        if name not in bundle.catalogue.numbers:
+            columns = ", ".join(bundle.catalogue.numbers) or "none"
+            raise RefusedError(("filters", "ranges", name), f"The catalogue's numeric columns are: {columns}")
+    return Filter(
+        allow=None if wished.allow is None else _known(wished.allow, items),
+        deny=_known(wished.deny, items),
+        any_of=wished.any_of,
+        all_of=wished.all_of,
+        none_of=wished.none_of,
+        ranges={name: (bounds.min, bounds.max) for name, bounds in wished.ranges.items()},
+    )
+
+
+def _known(item_ids: Iterable[str], items: LiveItems) -> list[int]:
+    return [item_idx for item_id in item_ids if (item_idx := items.index_of(item_id))]
+
+
+def _unknown(events: Iterable[StoredEvent | HistoryEvent], items: LiveItems, brought: Iterable[str] = ()) -> list[str]:
+    held = set(brought)
+    return [one.item_id for one in events if not items.index_of(one.item_id) and one.item_id not in held]
+
+
+def _about_user(user_id: str | None, kept: UserEvents, *, nothing_stored: bool) -> list[str]:
+    if user_id is None:
+        return []
+    if kept is UNREADABLE:
+        return ["user_id: what is stored cannot be read now, so the user is answered as a stranger."]
+    return [f"user_id: nothing is stored of {user_id!r}."] if nothing_stored else []
+
+
+def _about_request(request: RecommendRequest, bundle: Bundle) -> list[str]:
     warnings = []
-    if request.user_id is not None and interactions.user_index(request.user_id) is None:
-        warnings.append(f"user_id: nothing is stored of {request.user_id!r}.")
-    if request.requested_at is not None and interactions.occurred_at is None:
+    if request.requested_at is not None and bundle.interactions.occurred_at is None:
         warnings.append("requested_at: the bundle's interactions have no clock, so all that is stored was read.")
+    if request.place is not None and bundle.model.user_tower.place is None:
+        warnings.append("place: the bundle's towers do not read places, so it changed nothing.")
     return warnings
 
 
-def _left_out(why: str, events: Sequence[HistoryEvent]) -> list[str]:
-    return [f"history: left out, {why} {_some(event.item_id for event in events)}."] if events else []
+def _left_out(where: str, why: str, item_ids: Sequence[str]) -> list[str]:
+    return [f"{where}: left out, {why} {_some(item_ids)}."] if item_ids else []
 
 
 def _about_kinds(events: Sequence[HistoryEvent], known: Sequence[str]) -> list[str]:
     odd = [event.event for event in events if event.event is not None and event.event not in known]
     kinds = ", ".join(filter(None, known)) or "no kinds of event"
     return [f"history: {_some(odd)} read as an ordinary event; the bundle knows {kinds}."] if odd else []
+
+
+def _about_filters(wished: Filters | None, items: LiveItems) -> list[str]:
+    if wished is None:
+        return []
+    named = {"allow": wished.allow or [], "deny": wished.deny}
+    unknown = {where: [one for one in item_ids if not items.index_of(one)] for where, item_ids in named.items()}
+    return [
+        f"filters.{where}: the catalogue does not hold {_some(item_ids)}."
+        for where, item_ids in unknown.items()
+        if item_ids
+    ]
 
 
 def _some(names: Iterable[str]) -> str:

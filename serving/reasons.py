@@ -1,6 +1,7 @@
 """Why an item was recommended: what of the history it often follows, and what it is like.
 
-H events of the history, oldest first, K recommended items, M distinct items of the history, D vector width.
+H events of the history, oldest first, K recommended items, M distinct items of the history, N items of the bundle,
+D vector width.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,9 @@ from recsys.bundle import Bundle
 from recsys.recommend import Ranking
 from recsys.transitions import TransitionCounter
 from serving.schemas import Carrier, Reasons
+
+Name = Callable[[int, float], Carrier | None]
+"""An item_idx and a weight → the item as a reason; None for one that must not be named."""
 
 STRONGEST = 2
 """How many carriers of a kind are named."""
@@ -25,7 +29,9 @@ def explain(
     history: Items,  # (H,)
     ranking: Ranking,
     *,
-    carrier: Callable[[int, float], Carrier],
+    vectors: npt.NDArray[np.float32],  # (more than N, D)
+    places: Items,  # (K,)
+    carrier: Name,
 ) -> list[Reasons]:  # (K,)
     """The reasons of each item of a ranking.
 
@@ -33,20 +39,21 @@ def explain(
         bundle: That made the ranking.
         history: item_idx it was made from; at least one.
         ranking: Of K items.
+        vectors: Unit rows by item_idx, of items that came after training too.
+        places: Where each of the K stood before diversity moved it: the prior only blends into the first.
         carrier: Names an item_idx and gives it a weight.
     """
     distinct = np.unique(history)
-    cosines = bundle.item_vectors[distinct] @ bundle.item_vectors[ranking.item_idx].T  # (M, K)
-    nearest = cosines.argmax(0)  # (K,)
+    cosines = vectors[distinct] @ vectors[ranking.item_idx].T  # (M, K)
     followed = _followed(bundle, history, ranking, carrier)
     return [
         Reasons(
-            cosine=float(ranking.cosine[place]),
-            prior=_prior_part(bundle, ranking, place),
-            followed=followed[place],
-            alike=[carrier(int(distinct[nearest[place]]), float(cosines[nearest[place], place]))],
+            cosine=float(ranking.cosine[row]),
+            prior=_prior_part(bundle, ranking, row, place=int(places[row])),
+            followed=followed[row],
+            alike=_strongest(distinct, cosines[:, row], carrier, most=1, least=-2.0),
         )
-        for place in range(len(ranking.item_idx))
+        for row in range(len(ranking.item_idx))
     ]
 
 
@@ -57,34 +64,43 @@ def carried_by(
 ) -> tuple[Items, Weights]:  # (M,), (M, K)
     """How much each item of the history adds to each candidate's count: the sum of its `TransitionCounter.part_of`.
 
-    One cut through the counts instead of a look-up for each pair: a thousand candidates take milliseconds.
+    One cut through the counts instead of a look-up for each pair: a thousand candidates take milliseconds. Items beyond
+    N, which the counter does not know, are counted as its padding is: never.
     """
     newest = history[::-1][: counter.history_items]
     distinct, whose = np.unique(newest, return_inverse=True)
-    parts = counter.counts[newest][:, candidates].toarray()  # (H, K)
+    known = counter.counts.shape[0]
+    rows, columns = np.where(newest < known, newest, 0), np.where(candidates < known, candidates, 0)
+    parts = counter.counts[rows][:, columns].toarray()  # (H, K)
     decayed = parts * counter.history_decay ** np.arange(len(newest))[:, None]
     summed = np.zeros((len(distinct), len(candidates)))
     np.add.at(summed, whose, decayed)
     return distinct, summed
 
 
-def _followed(
-    bundle: Bundle, history: Items, ranking: Ranking, carrier: Callable[[int, float], Carrier]
-) -> Sequence[list[Carrier]]:
+def _followed(bundle: Bundle, history: Items, ranking: Ranking, carrier: Name) -> Sequence[list[Carrier]]:
     if bundle.prior is None or not bundle.prior.weight:
         return [[]] * len(ranking.item_idx)
     distinct, parts = carried_by(bundle.prior.counter, history, ranking.item_idx)
-    carriers = []
-    for column in parts.T:
-        strongest = np.argsort(-column, kind="stable")[:STRONGEST]
-        carriers.append(
-            [carrier(int(distinct[row]), float(column[row] / column.sum())) for row in strongest if column[row] > 0]
-        )
+    shares = parts / np.maximum(parts.sum(0), 1e-12)
+    return [_strongest(distinct, share, carrier, most=STRONGEST, least=0.0) for share in shares.T]
+
+
+def _strongest(
+    items: Items, weights: npt.NDArray[np.floating], carrier: Name, *, most: int, least: float
+) -> list[Carrier]:
+    """The heaviest of those that may be named, all heavier than ``least``."""
+    carriers: list[Carrier] = []
+    for row in np.argsort(-weights, kind="stable"):
+        if len(carriers) == most or weights[row] <= least:
+            break
+        if (named := carrier(int(items[row]), float(weights[row]))) is not None:
+            carriers.append(named)
     return carriers
 
 
-def _prior_part(bundle: Bundle, ranking: Ranking, place: int) -> float | None:
+def _prior_part(bundle: Bundle, ranking: Ranking, row: int, *, place: int) -> float | None:
     """The prior moves the first candidates only; the others stand behind them in the order of their cosines."""
     if bundle.prior is None or place >= bundle.config.prior.num_candidates:
         return None
-    return float(ranking.score[place] - ranking.cosine[place] / bundle.prior.temperature)
+    return float(ranking.score[row] - ranking.cosine[row] / bundle.prior.temperature)

@@ -3,40 +3,32 @@
 A text in a docstring under a field is also its description on /docs.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from serving.fields import (
+    AnswerModel,
+    Instant,
+    ItemFields,
+    Latitude,
+    Longitude,
+    Name,
+    Place,
+    RequestModel,
+    Value,
+    whole_place,
+)
+from serving.wishes import Diversity, DiversityPrice, Filters
 
 MAX_K = 1_000
 MAX_HISTORY = 10_000
-MAX_VALUE = 3.4e38
-"""About the largest float32, which is what a value is kept as."""
-YEAR_10000 = 253_402_300_800
-"""Unix seconds. No calendar date reaches it, but every time since 1978 does when milliseconds are read as seconds."""
+MAX_BATCH = 256
+MAX_TOLD = 50
 
 
-def _in_seconds(instant: int) -> int:
-    if instant >= YEAR_10000:
-        raise PydanticCustomError(
-            "not_seconds", "Past the year 9999 in seconds, so it looks like milliseconds: divide it by 1000"
-        )
-    return instant
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
-Name = Annotated[str, Field(min_length=1, max_length=1_000)]
-Instant = Annotated[int, Field(ge=0), AfterValidator(_in_seconds)]
-
-
-class HistoryEvent(_Request):
+class HistoryEvent(RequestModel):
     """Something the user did that is not stored yet."""
 
     item_id: Name
@@ -45,11 +37,19 @@ class HistoryEvent(_Request):
     """Unix seconds, UTC; left out, it happened at the instant of the request."""
     event: str | None = None
     """What was done: view, buy, …; left out, what is done most often."""
-    value: float | None = Field(None, allow_inf_nan=False, ge=-MAX_VALUE, le=MAX_VALUE)
+    value: Value | None = None
     """A rating, an amount, …"""
+    lat: Latitude | None = None
+    """Degrees north of where it happened; it needs `lon` too."""
+    lon: Longitude | None = None
+    """Degrees east."""
+    item: ItemFields | None = None
+    """What the item is, for one the catalogue may not hold: then it is read as a cold item, for this request alone."""
+
+    _place = model_validator(mode="after")(whole_place)
 
 
-class RecommendRequest(_Request):
+class RecommendRequest(RequestModel):
     """Who asks, for when, and for how many."""
 
     model_config = ConfigDict(
@@ -58,25 +58,53 @@ class RecommendRequest(_Request):
                 {"user_id": "196", "k": 10},
                 {"history": [{"item_id": "242"}, {"item_id": "302", "event": "view"}], "k": 5, "explain": True},
                 {"user_id": "196", "requested_at": 881_250_949, "exclude_seen": False},
+                {
+                    "history": [{"item_id": "unheard-of", "item": {"title": "Heat 2", "categories": ["Crime"]}}],
+                    "filters": {"any_of": ["Crime"]},
+                    "diversity": {"strength": 0.3},
+                },
             ]
         }
     )
 
     user_id: Name | None = None
     """Whose stored history to read. Nobody need know it: then the history of the request counts alone."""
-    history: Annotated[list[HistoryEvent], Field(max_length=MAX_HISTORY)] = []
-    """What the user did since, in any order; it comes after what is stored."""
+    history: list[HistoryEvent] = Field([], max_length=MAX_HISTORY)
+    """What the user did since, in any order; it comes after what is stored. At most 50 events bring an `item`."""
     k: int = Field(10, ge=1, le=MAX_K)
     """How many items."""
     requested_at: Instant | None = None
     """Unix seconds, UTC: recommend as of then, knowing nothing later. Left out, it is now."""
+    place: Place | None = None
+    """Where the user is, for bundles that read places."""
     exclude_seen: bool = True
     """Leave out what the history holds."""
+    filters: Filters | None = None
+    """Which items may be in the answer."""
+    diversity: Diversity | None = None
+    """How unlike each other they should be."""
     explain: bool = False
     """Say of each item what brought it here."""
 
+    @model_validator(mode="after")
+    def _few_are_told(self) -> Self:
+        if sum(event.item is not None for event in self.history) > MAX_TOLD:
+            raise PydanticCustomError("too_many_told", f"At most {MAX_TOLD} events of a history may bring an item")
+        return self
 
-class Carrier(_Answer):
+
+class RecommendBatch(RequestModel):
+    """Several requests at once, answered together."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"requests": [{"user_id": "196", "k": 5}, {"history": [{"item_id": "242"}]}]}]}
+    )
+
+    requests: list[RecommendRequest] = Field(min_length=1, max_length=MAX_BATCH)
+    """Each as for one user alone."""
+
+
+class Carrier(AnswerModel):
     """An item of the history that speaks for a recommended one."""
 
     item_id: str
@@ -85,20 +113,20 @@ class Carrier(_Answer):
     """For what followed: its share of all that followed, all carriers together 1. For what is alike: the cosine."""
 
 
-class Reasons(_Answer):
+class Reasons(AnswerModel):
     """What brought an item into the answer."""
 
     cosine: float | None = None
     """How well the towers think it fits the user, in [-1, 1]."""
     prior: float | None = None
     """What the transition prior adds to the score; absent where it was not asked."""
-    followed: list[Carrier] = []
+    followed: list[Carrier] = Field([])
     """Items of the history that this one often comes after, the strongest first."""
-    alike: list[Carrier] = []
+    alike: list[Carrier] = Field([])
     """The item of the history it is most like."""
 
 
-class RecommendedItem(_Answer):
+class RecommendedItem(AnswerModel):
     """One item of a ranking."""
 
     item_id: str
@@ -109,7 +137,7 @@ class RecommendedItem(_Answer):
     """Only where they were asked for."""
 
 
-class RecommendAnswer(_Answer):
+class RecommendAnswer(AnswerModel):
     """A ranking, and how it came about."""
 
     items: list[RecommendedItem]
@@ -122,6 +150,8 @@ class RecommendAnswer(_Answer):
     """While a second bundle is under trial, which of the two answered."""
     requested_at: int
     """Unix seconds, UTC: the instant the answer is for."""
+    diversity: DiversityPrice | None = None
+    """What diversity cost; only where it was asked for."""
     warnings: list[str]
     """What of the request could not be used, and why."""
     timings_ms: dict[str, float]
@@ -129,7 +159,14 @@ class RecommendAnswer(_Answer):
     one. `encode` is the user tower, `rank` the prior."""
 
 
-class SimilarItem(_Answer):
+class RecommendBatchAnswer(AnswerModel):
+    """The answers to a batch."""
+
+    answers: list[RecommendAnswer]
+    """In the order of the requests."""
+
+
+class SimilarItem(AnswerModel):
     """An item near another."""
 
     item_id: str
@@ -137,7 +174,7 @@ class SimilarItem(_Answer):
     cosine: float
 
 
-class SimilarAnswer(_Answer):
+class SimilarAnswer(AnswerModel):
     """The items nearest to one, by vector."""
 
     item_id: str
@@ -148,7 +185,7 @@ class SimilarAnswer(_Answer):
     """The fingerprint of the bundle that answered."""
 
 
-class ModelDescription(_Answer):
+class ModelDescription(AnswerModel):
     """What is being served."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -175,7 +212,7 @@ class ModelDescription(_Answer):
     """Recommender → its main figures with their 95 % intervals; absent where the bundle was not evaluated."""
 
 
-class Status(_Answer):
+class Status(AnswerModel):
     """A yes; a no is a problem."""
 
     status: Literal["ok"] = "ok"

@@ -1,6 +1,7 @@
 """The service without its doors: a bundle and its index, answering one request at a time."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,20 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from index.filters import Filter
 from index.kinds import to_json
 from index.vector_index import VectorIndex
 from recsys.bundle import Bundle, load_bundle, read_manifest
 from recsys.embed import embed_histories
 from recsys.errors import InputError
 from recsys.histories import Histories, stacked
-from recsys.recommend import Ranking, Recommender
-from serving.popular import Popularity
-from serving.question import Question, read_question
+from recsys.recommend import Ranking, Recommender, Search
+from serving.choice import Choice, choose
+from serving.cold_items import ColdItems
+from serving.index_commands import attributes_of
+from serving.live_items import LiveItems
+from serving.popular import Popularity, rank_by_popularity
+from serving.question import NOTHING, UNREADABLE, Question, read_question
 from serving.reasons import explain
+from serving.refusals import UnavailableError
 from serving.schemas import (
     Carrier,
     HistoryEvent,
@@ -33,12 +39,20 @@ from serving.schemas import (
     SimilarAnswer,
     SimilarItem,
 )
+from serving.state import TEXTS, State, open_state
 from serving.stopwatch import Stopwatch
+from serving.stored_events import UserEvents
+from serving.text_reader import TextReader
+from serving.vector_cache import VectorCache
 
 INDEX = "index"
 """Where in a bundle its index lies."""
 METRICS = "metrics.json"
 HEADLINE = ("recall@10", "ndcg@10", "recall@200")
+
+_Asked = tuple[Question, RecommendRequest]
+
+logger = logging.getLogger(__name__)
 
 
 class UnknownItemError(LookupError):
@@ -47,11 +61,18 @@ class UnknownItemError(LookupError):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Service:
-    """What answers requests. Not safe to be shared by threads: one owns it."""
+    """What answers requests. Not safe to be shared by threads: one owns it.
+
+    Elsewhere only ``state``, ``items.index_of``, ``items.is_offered`` and ``items.cold`` may be used.
+    """
 
     bundle: Bundle
     index: VectorIndex
-    """Over the bundle's item vectors; ids are item_idx."""
+    """Over all items that are offered; ids are item_idx."""
+    items: LiveItems
+    """The bundle's catalogue as it stands now."""
+    state: State
+    """What users did and which items came since the bundle was trained; it outlives the bundle."""
     recommender: Recommender
     encode: Callable[[Histories], Tensor]
     """User vectors (B, D) of B histories."""
@@ -62,25 +83,36 @@ class Service:
     metrics: dict[str, Any] | None
 
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
-        """The k items this user will want next, as far as can be told from what the request gives."""
+        """The k items this user will want next, as far as can be told from what the request gives.
+
+        Raises:
+            RefusedError: The request asks about what the catalogue does not have.
+            UnavailableError: It brings a text, and there is no encoder to read it.
+        """
         return self.recommend_all([request])[0]
 
     def recommend_all(self, requests: Sequence[RecommendRequest]) -> list[RecommendAnswer]:
-        """What `recommend` gives for each: one pass through the user tower and one search serve all of them."""
+        """What `recommend` gives for each: one pass through the user tower and one search serve all of them.
+
+        Raises:
+            RefusedError: One of them asks about what the catalogue does not have.
+            UnavailableError: One of them brings a text, and there is no encoder to read it.
+        """
         watch = Stopwatch()
-        now = int(time.time())
-        with watch.stage("history"):
-            questions = [
-                read_question(request, self.bundle, usual_event=self.usual_event, now=now) for request in requests
-            ]
-        with watch.stage("rank"):
-            rankings = self._rank(questions, requests, watch)
-        with watch.stage("items"):
-            offered = [self._items(ranking) for ranking in rankings]
-        if any(request.explain for request in requests):
-            with watch.stage("reasons"):
-                asked = zip(requests, questions, rankings, offered, strict=True)
-                offered = [self._with_reasons(*one) for one in asked]
+        try:
+            with watch.stage("history"):
+                self._catch_up()
+                questions = self._read(requests)
+            with watch.stage("rank"):
+                chosen = self._choose(list(zip(questions, requests, strict=True)), watch)
+            with watch.stage("items"):
+                offered = [self._items(one.ranking) for one in chosen]
+            if any(request.explain for request in requests):
+                with watch.stage("reasons"):
+                    asked = zip(requests, questions, chosen, offered, strict=True)
+                    offered = [self._with_reasons(*one) for one in asked]
+        finally:
+            self.items.let_go()
         timings_ms = watch.read()
         return [
             RecommendAnswer(
@@ -88,31 +120,41 @@ class Service:
                 path=question.path,
                 model=self.bundle.fingerprint,
                 requested_at=question.requested_at,
+                diversity=one.price,
                 warnings=question.warnings + self._about_length(request, items),
                 timings_ms=timings_ms,
             )
-            for request, question, items in zip(requests, questions, offered, strict=True)
+            for request, question, one, items in zip(requests, questions, chosen, offered, strict=True)
         ]
 
     def similar(self, item_id: str, *, k: int) -> SimilarAnswer:
         """The k items nearest to one by vector, itself left out.
 
         Raises:
-            UnknownItemError: The catalogue does not hold it.
+            UnknownItemError: The catalogue does not hold it, or no longer.
         """
-        item_idx = self.bundle.catalogue.index_of(item_id)
-        if not item_idx:
-            raise UnknownItemError(
-                f"item {item_id!r} is not in the catalogue of bundle {self.bundle.fingerprint[:12]}."
-            )
+        self._catch_up()
+        item_idx = self.items.index_of(item_id)
+        if not self.items.is_offered(item_idx):
+            raise unknown_item(item_id)
         ids, cosines = self.index.search(self.index.vectors_of([item_idx]), k + 1)
         others = np.flatnonzero((ids[0] != item_idx) & (ids[0] > 0))[:k]
         return SimilarAnswer(
             item_id=item_id,
-            title=self.bundle.catalogue.titles[item_idx],
+            title=self.items.name(item_idx).title,
             items=[SimilarItem(**self._names(int(ids[0, place])), cosine=float(cosines[0, place])) for place in others],
             model=self.bundle.fingerprint,
         )
+
+    def take_in(self) -> None:
+        """See every item that was put or removed until now; requests do so by themselves.
+
+        Raises:
+            UnavailableError: Something of it cannot be read; what could is taken in.
+        """
+        changed = self.items.catch_up()
+        if changed and isinstance(self.encode, VectorCache):
+            self.encode.clear()  # it knows histories by their items' numbers, and one of those means another vector now
 
     def describe(self) -> ModelDescription:
         """What is being served, and how good it was found to be."""
@@ -131,45 +173,106 @@ class Service:
             metrics=self.metrics,
         )
 
-    def _rank(
-        self, questions: Sequence[Question], requests: Sequence[RecommendRequest], watch: Stopwatch
-    ) -> list[Ranking]:
-        asked = list(zip(questions, requests, strict=True))
-        towers = iter(self._rank_by_towers([one for one in asked if one[0].path != "popular"], watch))
+    def _catch_up(self) -> None:
+        try:
+            self.take_in()
+        except UnavailableError as problem:
+            logger.error("Live items stay as they were: %s", problem)
+
+    def _read(self, requests: Sequence[RecommendRequest]) -> list[Question]:
+        now = int(time.time())
         return [
-            self._rank_by_popularity(question, k=request.k) if question.path == "popular" else next(towers)
-            for question, request in asked
+            read_question(
+                request, self.bundle, self.items, self._kept(request.user_id), usual_event=self.usual_event, now=now
+            )
+            for request in requests
         ]
 
-    def _rank_by_popularity(self, question: Question, *, k: int) -> Ranking:
-        item_idx, counts = self.popularity.ranking(before=question.requested_at)
-        unknown = np.full(k, np.nan, np.float32)[: len(item_idx)]
-        return Ranking(item_idx[:k], counts[:k].astype(np.float32), unknown)
+    def _kept(self, user_id: str | None) -> UserEvents:
+        """What is stored of a user. While that cannot be read, they may be a deleted one: nothing of them is used."""
+        if user_id is None:
+            return NOTHING
+        try:
+            return self.state.histories.read(user_id)
+        except UnavailableError as problem:
+            logger.error("Histories cannot be read, so users are answered as strangers: %s", problem)
+            return UNREADABLE
 
-    def _rank_by_towers(self, asked: Sequence[tuple[Question, RecommendRequest]], watch: Stopwatch) -> list[Ranking]:
+    def _choose(self, asked: Sequence[_Asked], watch: Stopwatch) -> list[Choice]:
+        """The answer to each question, from a ranking that is longer where there is something to choose."""
+        towers = iter(self._rank_by_towers([one for one in asked if one[0].path != "popular"], watch))
+        choices = []
+        for question, request in asked:
+            if question.path == "popular":
+                ranking = rank_by_popularity(
+                    self.popularity,
+                    self.items,
+                    self.index,
+                    before=question.requested_at,
+                    filters=question.filters,
+                    k=self._depth(request),
+                )
+            else:
+                ranking = next(towers)
+            choices.append(choose(ranking, self.items, k=request.k, wish=request.diversity))
+        return choices
+
+    def _depth(self, request: RecommendRequest) -> int:
+        """How long the ranking is that the answer is taken from."""
+        return request.k if request.diversity is None else max(request.k, self.recommender.num_candidates)
+
+    def _rank_by_towers(self, asked: Sequence[_Asked], watch: Stopwatch) -> list[Ranking]:
         if not asked:
             return []
-        histories = stacked([question.histories(self.bundle) for question, _ in asked])
+        histories = [question.histories(self.bundle) for question, _ in asked]
         with watch.stage("encode"):
-            users = self.encode(histories)
-        recommender = replace(self.recommender, search=watch.timed("search", self.recommender.search))
+            users = self._encode(histories, [question.brings_items for question, _ in asked])
+        recommender = replace(
+            self.recommender, search=watch.timed("search", self._search([q.filters for q, _ in asked]))
+        )
         nothing = np.zeros(0, np.int64)
         rankings = recommender.rank(
             users,
-            histories.item_idx,
-            k=max(request.k for _, request in asked),
+            stacked(histories).item_idx,
+            k=max(self._depth(request) for _, request in asked),
             seen=[question.seen if request.exclude_seen else nothing for question, request in asked],
         )
         # A longer ranking begins with the shorter one, so the longest k serves all.
-        return [ranking.first(request.k) for ranking, (_, request) in zip(rankings, asked, strict=True)]
+        return [ranking.first(self._depth(request)) for ranking, (_, request) in zip(rankings, asked, strict=True)]
+
+    def _encode(self, histories: Sequence[Histories], bring_items: Sequence[bool]) -> Tensor:  # (B, D)
+        """Of those that bring items nothing may be remembered: their numbers mean other items in the next batch."""
+        if not any(bring_items):
+            return self.encode(stacked(histories))
+        users = torch.empty(len(histories), self.recommender.item_vectors.shape[1])
+        for brings in (False, True):
+            rows = [row for row, one in enumerate(bring_items) if one == brings]
+            if rows:
+                some = stacked([histories[row] for row in rows])
+                users[rows] = self._encode_afresh(some) if brings else self.encode(some)
+        return users
+
+    def _encode_afresh(self, histories: Histories) -> Tensor:
+        return embed_histories(self.bundle.model, self.items.vectors, histories)
+
+    def _search(self, filters: Sequence[Filter | None]) -> Search:
+        if not any(filters):
+            return self.recommender.search
+        return partial(self.index.search, filters=filters)
 
     def _with_reasons(
-        self, request: RecommendRequest, question: Question, ranking: Ranking, items: list[RecommendedItem]
+        self, request: RecommendRequest, question: Question, chosen: Choice, items: list[RecommendedItem]
     ) -> list[RecommendedItem]:
         if not request.explain or question.path == "popular":
             return items
-        newest = question.history.item_idx[-self.bundle.config.user_tower.history_length :]
-        reasons = explain(self.bundle, newest, ranking, carrier=self._carrier)
+        reasons = explain(
+            self.bundle,
+            question.history.item_idx[-self.bundle.config.user_tower.history_length :],
+            chosen.ranking,
+            vectors=self.items.vectors.numpy(),
+            places=chosen.places,
+            carrier=self._carrier,
+        )
         return [item.model_copy(update={"reasons": why}) for item, why in zip(items, reasons, strict=True)]
 
     def _items(self, ranking: Ranking) -> list[RecommendedItem]:
@@ -179,39 +282,57 @@ class Service:
     def _about_length(self, request: RecommendRequest, items: list[RecommendedItem]) -> list[str]:
         if len(items) == request.k:
             return []
+        conditions = ["the catalogue holds", *(["the filters let through"] if request.filters else [])]
+        if request.diversity is not None and request.diversity.max_per_category:
+            conditions.append("no category holds too many of")
         return [
-            f"k: {len(items)} items instead of {request.k}, all that the catalogue holds and the user has not seen."
+            f"k: {len(items)} items instead of {request.k}, all that {', '.join(conditions)} and the user has not seen."
         ]
 
-    def _carrier(self, item_idx: int, weight: float) -> Carrier:
-        return Carrier(**self._names(item_idx), weight=weight)
+    def _carrier(self, item_idx: int, weight: float) -> Carrier | None:
+        return Carrier(**self._names(item_idx), weight=weight) if self.items.is_offered(item_idx) else None
 
     def _names(self, item_idx: int) -> dict[str, str]:
-        catalogue = self.bundle.catalogue
-        return {"item_id": catalogue.item_ids[item_idx], "title": catalogue.titles[item_idx]}
+        name = self.items.name(item_idx)
+        return {"item_id": name.item_id, "title": name.title}
 
 
-def open_service(folder: Path) -> Service:
+def unknown_item(item_id: str) -> UnknownItemError:
+    """What is said of an item that is not there."""
+    return UnknownItemError(f"item {item_id!r} is not in the catalogue.")
+
+
+def open_service(folder: Path, *, state: State | None = None) -> Service:
     """Load a bundle and the index in it; without an index, every item is scored.
 
+    Args:
+        folder: Of the bundle.
+        state: What users did and which items came since; without one, nothing, and what comes is lost in the end.
+
     Raises:
-        InputError: No bundle, or one that is damaged or of another format.
+        InputError: No bundle, one that is damaged or of another format, or one that reads more than the state keeps.
         VectorIndexError: The index is damaged, or was built for another bundle.
+        UnavailableError: The state cannot be read, or an item that came since cannot be encoded.
     """
     bundle = load_bundle(folder)
+    state = state or open_state()
+    _refuse_short_memory(bundle, state)
     index = _load_index(folder / INDEX, bundle)
-    item_vectors = torch.from_numpy(bundle.item_vectors)
+    cold = ColdItems(bundle, TextReader(bundle.config.item_tower.encoder, cache=state.folder / TEXTS))
+    items = LiveItems(bundle, index, state.items, cold)
     service = Service(
         bundle=bundle,
         index=index,
+        items=items,
+        state=state,
         recommender=Recommender(
             model=bundle.model,
-            item_vectors=item_vectors,
+            item_vectors=items.vectors,
             prior=bundle.prior,
             num_candidates=bundle.config.prior.num_candidates,
             search=index.search,
         ),
-        encode=partial(embed_histories, bundle.model, item_vectors),
+        encode=partial(embed_histories, bundle.model, items.vectors),
         popularity=Popularity.of(bundle.interactions, num_items=len(bundle.catalogue)),
         usual_event=int(np.bincount(bundle.interactions.event).argmax()),
         versions=_versions(folder),
@@ -222,10 +343,28 @@ def open_service(folder: Path) -> Service:
 
 
 def _load_index(folder: Path, bundle: Bundle) -> VectorIndex:
-    if folder.exists():
-        return VectorIndex.load(folder, fingerprint=bundle.fingerprint)
-    ids: npt.NDArray[np.int64] = np.arange(1, len(bundle.item_vectors))
-    return VectorIndex.build(bundle.item_vectors[1:], ids, fingerprint=bundle.fingerprint)
+    """The bundle's index, which is only read: what changes later is kept in the state and put into memory."""
+    if not folder.exists():
+        ids = np.arange(1, len(bundle.item_vectors))
+        return VectorIndex.build(
+            bundle.item_vectors[1:], ids, attributes=attributes_of(bundle), fingerprint=bundle.fingerprint
+        )
+    index = VectorIndex.load(folder, fingerprint=bundle.fingerprint, keep_updates=False)
+    known = next((names[0] for names in bundle.catalogue.categories if names), None)
+    if known and index.search(index.vectors_of([1]), 1, filters=Filter(any_of=[known])).ids[0, 0] < 0:
+        raise InputError(
+            f"{folder}: was built without categories and numbers, so filters would let nothing through. "
+            f"Build it again with `recsys index build --bundle {folder.parent}`."
+        )
+    return index
+
+
+def _refuse_short_memory(bundle: Bundle, state: State) -> None:
+    length, kept = bundle.config.user_tower.history_length, state.histories.retention.max_events
+    if kept < length:
+        raise InputError(
+            f"The bundle reads {length} events of a user, and the state keeps {kept}. Keep {length} or more."
+        )
 
 
 def _versions(folder: Path) -> dict[str, str]:

@@ -101,8 +101,8 @@ def test_compaction_changes_no_answer(clustered, brute_force, kind):
     vectors, queries = clustered(4000)
     ids = np.random.default_rng(1).permutation(10_000)[:4000]
     attributes = Attributes([["odd"] if i % 2 else ["even"] for i in ids], {"id": ids.astype(float)})
-    index = VectorIndex.build(vectors[:2500], ids[:2500], kind=kind, attributes=part(attributes, slice(0, 2500)))
-    index.upsert(ids[2000:], vectors[2000:], part(attributes, slice(2000, 4000)))
+    index = VectorIndex.build(vectors[:2500], ids[:2500], kind=kind, attributes=attributes.part(slice(0, 2500)))
+    index.upsert(ids[2000:], vectors[2000:], attributes.part(slice(2000, 4000)))
     index.delete(ids[:100])
     index.compact()
     state = index._state
@@ -154,10 +154,6 @@ def test_an_index_that_grows_is_trained_anew(clustered):
     assert [engine.base.nlist for engine in engines] == [51, 53, 64, 64]
     centres = [engine.base.quantizer.reconstruct_n(0, 51) for engine in engines]
     assert [np.array_equal(a, b) for a, b in itertools.pairwise(centres)] == [False, False, True]
-
-
-def part(attributes, rows):
-    return Attributes(attributes.categories[rows], {name: column[rows] for name, column in attributes.numbers.items()})
 
 
 def test_vectors_come_back_in_the_order_asked(clustered):
@@ -213,3 +209,16 @@ def test_compaction_sets_in_by_itself_and_searches_go_on(clustered, monkeypatch)
     assert index._state.delta_rows < 2000
     assert len(index) == 20_000
     assert (index.search(vectors[-20:], 1, exact=True).ids[:, 0] == np.arange(19_980, 20_000)).all()
+
+
+def test_an_index_that_keeps_no_updates_leaves_its_directory_alone(tmp_path):
+    """Several may be loaded from one directory, each changing what it alone sees."""
+    VectorIndex.build(np.eye(3), [1, 2, 3]).save(tmp_path / "index")
+    before = {path: path.read_bytes() for path in (tmp_path / "index").rglob("*") if path.is_file()}
+    one, other = (VectorIndex.load(tmp_path / "index", keep_updates=False) for _ in range(2))
+    one.upsert([9], [[0.0, 0.0, 2.0]])
+    other.delete([3])
+    one.compact()
+    assert one.search([[0, 0, 1]], 2).ids.tolist() == [[9, 3]]
+    assert other.search([[0, 0, 1]], 3).ids.tolist() == [[1, 2, -1]]
+    assert {path: path.read_bytes() for path in (tmp_path / "index").rglob("*") if path.is_file()} == before

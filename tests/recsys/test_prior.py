@@ -165,3 +165,14 @@ def test_without_candidates_nothing_is_a_number_that_sorts_first():
     prior = TransitionPrior(ring(), TEMPERATURE, weight=5.0, floor=0.01)
     scores = rescore(prior, 2, torch.full((1, 4), OUT), torch.zeros(1, 4, dtype=torch.int64), torch.tensor([[3]]))
     assert torch.equal(scores, torch.full((1, 4), OUT))
+
+
+def test_an_item_that_came_after_the_counting_scores_as_one_that_never_followed():
+    """The ring's 5 is followed by 6; 7 never followed it, and neither did 99, which the counter has never heard of."""
+    prior = TransitionPrior(ring(), TEMPERATURE, weight=2.0, floor=0.1)
+    six, never, late = prior.bonus(torch.tensor([[5]]), torch.tensor([[6, 7, 99]]))[0].tolist()
+    assert late == never < six
+    damped = TransitionPrior(ring(), TEMPERATURE, weight=2.0, floor=0.1, damping=1.0)
+    never_damped, late_damped = damped.bonus(torch.tensor([[5]]), torch.tensor([[7, 99]]))[0].tolist()
+    assert late_damped == late  # it was never popular
+    assert never_damped < never

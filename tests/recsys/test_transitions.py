@@ -91,3 +91,11 @@ def test_tensors_there_and_back(world):
     again = TransitionCounter.from_tensors(counter.tensors(), CONFIG)
     assert (again.counts != counter.counts).nnz == 0
     assert (again.history_decay, again.history_items) == (0.75, 2)
+
+
+def test_an_item_that_came_after_the_counting_takes_its_step_and_is_followed_by_nothing(world):
+    counter = TransitionCounter.of(world, CONFIG, num_items=12)
+    late = counter.scores(torch.tensor([[5, 4, 99]]))
+    # The newest two are asked: 99 knows nothing, and 4 stands one step back.
+    np.testing.assert_allclose(late[0], 0.75 * counter.counts[4].toarray()[0], rtol=1e-6)
+    assert late.any()

@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from index.vector_index import VectorIndex
 from recsys.bundle import load_bundle, write_manifest
 from recsys.catalogue import read_catalogue
 from recsys.config import read_config
 from recsys.interactions import read_interactions
 from recsys.run import run_training
+from serving.index_commands import build_index
 from serving.service import open_service
 
 ITEMS, USERS, EVENTS = 40, 90, 9
@@ -38,6 +38,7 @@ def shop_tables(*, clock, seed):
             "item_id": [f"shelf/{number:02}" for number in range(ITEMS)],
             "title": [f"第{number}号 茶 ☕" for number in range(ITEMS)],
             "categories": [["odd" if number % 2 else "even"] for number in range(ITEMS)],
+            "price": [float(number) for number in range(ITEMS)],
         }
     )
     return interactions, items
@@ -49,8 +50,7 @@ def train_shop(folder, *, clock=True, seed=0):
     catalogue, _ = read_catalogue(items)
     table, catalogue, _ = read_interactions(interactions, catalogue)
     bundle = run_training(table, catalogue, read_config(overrides=[*TINY, f"seed={seed}"]), folder)
-    ids = np.arange(1, len(bundle.item_vectors))
-    VectorIndex.build(bundle.item_vectors[1:], ids, fingerprint=bundle.fingerprint).save(folder / "index")
+    build_index(bundle, folder)
     write_manifest(folder)
     return folder
 

@@ -14,6 +14,12 @@ def carrier(item_idx, weight):
     return Carrier(item_id=str(item_idx), title="", weight=weight)
 
 
+def reasons_of(bundle, history, ranking, *, carrier=carrier):
+    """Of a ranking that nothing has rearranged."""
+    places = np.arange(len(ranking.item_idx))
+    return explain(bundle, history, ranking, vectors=bundle.item_vectors, places=places, carrier=carrier)
+
+
 @pytest.fixture
 def counter():
     counts = np.zeros((6, 6), np.float32)
@@ -50,7 +56,7 @@ def test_the_strongest_carriers_are_named_with_their_share(bundle, counter):
     prior = dataclasses.replace(bundle.prior, counter=counter, weight=1.0, temperature=0.5)
     small = dataclasses.replace(bundle, prior=prior, item_vectors=np.eye(6, dtype=np.float32))
     ranking = Ranking(np.array([4, 5, 3]), np.array([2.0, 1.5, 0.0], np.float32), np.array([0.75, 0.5, 0], np.float32))
-    first, second, third = explain(small, np.array([3, 1, 2]), ranking, carrier=carrier)
+    first, second, third = reasons_of(small, np.array([3, 1, 2]), ranking)
     # Of 4: 2 brings 4, 1 brings 8 / 2, 3 brings 2 / 4; the weakest is not named, but counts in the whole.
     assert [(one.item_id, one.weight) for one in first.followed] == [("1", 4 / 8.5), ("2", 4 / 8.5)]
     assert [(one.item_id, one.weight) for one in second.followed] == [("2", 1.0)]
@@ -63,7 +69,7 @@ def test_the_nearest_item_of_the_history_is_named_with_its_cosine(bundle):
     vectors = np.array([[0, 0], [1, 0], [0, 1], [0.6, 0.8], [0.8, 0.6]], np.float32)
     small = dataclasses.replace(bundle, prior=None, item_vectors=vectors)
     ranking = Ranking(np.array([3, 4]), np.zeros(2, np.float32), np.zeros(2, np.float32))
-    to_three, to_four = explain(small, np.array([1, 2]), ranking, carrier=carrier)
+    to_three, to_four = reasons_of(small, np.array([1, 2]), ranking)
     assert [(one.item_id, one.weight) for one in to_three.alike] == [("2", pytest.approx(0.8))]
     assert [(one.item_id, one.weight) for one in to_four.alike] == [("1", pytest.approx(0.8))]
     assert to_three.prior is None
@@ -74,6 +80,6 @@ def test_behind_the_candidates_the_prior_has_no_part(bundle):
     knobs = bundle.config.prior.model_copy(update={"num_candidates": 1})
     small = dataclasses.replace(bundle, config=bundle.config.model_copy(update={"prior": knobs}))
     ranking = Ranking(np.array([3, 4]), np.ones(2, np.float32), np.ones(2, np.float32))
-    first, second = explain(small, np.array([1]), ranking, carrier=carrier)
+    first, second = reasons_of(small, np.array([1]), ranking)
     assert first.prior is not None
     assert second.prior is None

@@ -1,0 +1,106 @@
+"""What outlives a bundle: users' events, items that came since, and the key that hides users' names.
+
+It lies in a folder beside the bundle's, never in it, since bundles are replaced.
+"""
+
+import asyncio
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from serving.event_writer import EventWriter
+from serving.item_store import ItemStore
+from serving.sqlite_histories import SqliteHistories
+from serving.stored_events import HistoryStore, Retention
+from serving.user_key import UserKey, key_beside
+
+HISTORIES = "histories.sqlite"
+ITEMS = "items.sqlite"
+TEXTS = "texts"
+
+T = TypeVar("T")
+
+
+class State:
+    """Shared by every bundle that a process serves, one after another or side by side."""
+
+    def __init__(self, folder: Path, histories: HistoryStore, key: UserKey) -> None:
+        """Open the items of the folder.
+
+        Args:
+            folder: Must be there.
+            histories: Wherever they are.
+            key: That the histories hash names with.
+        """
+        self.folder = folder
+        self.histories = histories
+        self.key = key
+        self.items = ItemStore(folder / ITEMS)
+        self._thread = ThreadPoolExecutor(1, "writer")  # one: SQLite takes one writer at a time anyway
+        self.writer = EventWriter(histories, self._thread)
+
+    async def change(self, change: Callable[[], T]) -> T:
+        """What a change to the stores gives, made in the writer's thread, in order of asking."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, change)
+
+    def close(self) -> None:
+        """Finish what is being written and let go of the files."""
+        self._thread.shutdown(wait=True)
+        self.histories.close()
+        self.items.close()
+
+
+def open_state(
+    folder: Path | None = None,
+    *,
+    redis_url: str | None = None,
+    user_key: str | None = None,
+    retention: Retention | None = None,
+) -> State:
+    """The state kept in a folder, made where there is none.
+
+    Args:
+        folder: None keeps everything in a temporary one, which goes when the process ends.
+        redis_url: ``redis://host:6379/0``, where histories are shared by several replicas; without it they are in the
+            folder too.
+        user_key: Hides users' names in logs and in the record of deletions. Left out, one is made and kept beside the
+            histories. Another key has never heard of the users deleted under this one.
+        retention: How much is kept of one user.
+
+    Raises:
+        UnavailableError: Redis does not answer, or the folder's files are locked or damaged.
+    """
+    temporary = folder is None
+    place = Path(tempfile.mkdtemp(prefix="recsys-state-")) if folder is None else folder
+    place.mkdir(parents=True, exist_ok=True)
+    retention = retention or Retention()
+    histories: HistoryStore
+    if redis_url is not None:
+        histories, key = _in_redis(redis_url, user_key, retention)
+    else:
+        key = key_beside(place) if user_key is None else UserKey(user_key.encode())
+        histories = SqliteHistories(place / HISTORIES, key=key, retention=retention)
+    state = State(place, histories, key)
+    if temporary:
+        weakref.finalize(state, shutil.rmtree, place, ignore_errors=True)
+    return state
+
+
+def state_beside(bundle: Path) -> Path:
+    """Where the state of a bundle lies unless another place is named: ``runs/films.state`` beside ``runs/films``.
+
+    A link is taken by its own name, so that the bundles it points to one after another share one state.
+    """
+    return bundle.absolute().with_name(f"{bundle.name}.state")
+
+
+def _in_redis(url: str, user_key: str | None, retention: Retention) -> tuple[HistoryStore, UserKey]:
+    from serving.redis_histories import RedisHistories, connect, shared_key
+
+    client = connect(url)
+    key = shared_key(client) if user_key is None else UserKey(user_key.encode())
+    return RedisHistories(client, key=key, retention=retention), key
