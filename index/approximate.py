@@ -34,6 +34,7 @@ _FEWEST_CANDIDATES = 200
 class CpuEngine:
     """A trained FAISS index over sealed vectors."""
 
+    exact = False
     most = 1 << 31
 
     def __init__(self, kind: CpuApproximate, base: faiss.Index, vectors: SealedVectors) -> None:
@@ -51,6 +52,8 @@ class CpuEngine:
             base = faiss.index_factory(vectors.dim, _factory(kind, vectors), faiss.METRIC_INNER_PRODUCT)
             if isinstance(kind, HNSW):
                 base.hnsw.efConstruction = kind.ef_construction
+            if isinstance(kind, IVFFlat):
+                base.by_residual = False  # float16 of a row, as it is kept, not of what its cluster's centre leaves
             base.train(_training_rows(kind, vectors))
         else:
             base = faiss.clone_index(trained.base)
@@ -83,10 +86,13 @@ class CpuEngine:
         queries: Vectors,  # (B, D)
         k: int,
         eligible: Sequence[BitMap] | None = None,  # B, one object where queries share a filter
+        *,
+        share: float = 1.0,
     ) -> tuple[Scores, Slots]:  # (B, K) each
         """The k best rows the codes lead to. A filter widens the search by as much as it thins out the rows."""
         if eligible is None:
-            found: tuple[Scores, Slots] = self._searched.search(queries, k, params=self._unfiltered(k))
+            params = self._unfiltered(k) if share == 1.0 else self._parameters(k, share, None)
+            found: tuple[Scores, Slots] = self._searched.search(queries, k, params=params)
             return found
         rows = len(self._vectors)
         scores, slots = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
@@ -105,7 +111,9 @@ class CpuEngine:
             case IVFFlat():
                 return faiss.IVFSearchParameters(nprobe=self._nprobe(share), sel=selector)
             case HNSW():
-                inner = faiss.SearchParametersHNSW(efSearch=self._ef(k, share), sel=selector)
+                inner = faiss.SearchParametersHNSW(
+                    efSearch=self._ef(k, share, selects=selector is not None), sel=selector
+                )
                 return faiss.IndexRefineSearchParameters(k_factor=self._candidates(k) / k, base_index_params=inner)
 
     def _candidates(self, k: int) -> int:
@@ -118,12 +126,13 @@ class CpuEngine:
         nlist: int = self.base.nlist  # fewer than asked for where rows are few; the probed share stays
         return min(nlist, math.ceil(self.kind.nprobe * nlist / self.kind.nlist / share))
 
-    def _ef(self, k: int, share: float) -> int:
+    def _ef(self, k: int, share: float, *, selects: bool) -> int:
         assert isinstance(self.kind, HNSW)
-        return math.ceil(max(self.kind.ef_search, self._candidates(k)) / share)
+        candidates = self._candidates(k) / (share if selects else 1.0)  # where k was not raised to be sifted
+        return math.ceil(max(self.kind.ef_search / share, candidates))
 
-    def cost_ns(self, queries: int, k: int, share: float = 1.0) -> float:
-        """About how long a batch takes on one core when only a share of the rows is eligible."""
+    def cost_ns(self, queries: int, k: int, share: float = 1.0, *, selects: bool = False) -> float:
+        """About how long a batch takes on one core when only a share of the rows counts."""
         rows, dim = len(self._vectors), self._vectors.dim
         nlist: int = getattr(self.base, "nlist", 1)
         match self.kind:
@@ -134,8 +143,8 @@ class CpuEngine:
             case IVFFlat():
                 a_query = 0.3 * nlist + 0.25 * rows * self._nprobe(share) / nlist
             case HNSW():
-                a_query = 6.0 * self._ef(k, share) + self._candidates(k)
-        selector = 0.0 if share == 1.0 else 2.0 * rows
+                a_query = 6.0 * self._ef(k, share, selects=selects) + self._candidates(k)
+        selector = 2.0 * rows if selects else 0.0
         return queries * (dim * a_query + selector)
 
 

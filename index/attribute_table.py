@@ -70,10 +70,13 @@ class AttributeTable:
         )
 
     def of_rows(self, slots: Slots) -> Attributes:
-        """The attributes of some rows, in the order given: what ``append`` took."""
+        """The attributes of some rows, each named once, in the order given: what ``append`` took."""
         categories: list[list[str]] = [[] for _ in slots]
+        wanted = bitmaps.of_slots(slots, self.rows)
+        place_of = np.empty(self.rows, dtype=np.int64)
+        place_of[slots] = np.arange(len(slots))
         for category, rows in self.rows_of.items():
-            for place in np.flatnonzero(bitmaps.contains(rows, slots, self.rows)):
+            for place in place_of[bitmaps.slots_of(rows & wanted)].tolist():
                 categories[place].append(category)
         return Attributes(categories, {name: column[slots] for name, column in self.columns.items()})
 

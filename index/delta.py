@@ -66,9 +66,13 @@ class Delta:
                 slots.append(slot)
         return np.array(slots, dtype=np.int64)
 
-    def take(self, slots: Slots) -> tuple[Ids, Vectors]:
-        """Copies of some rows."""
-        return self._ids[slots], self._vectors[slots]
+    def ids_of(self, slots: Slots) -> Ids:
+        """The ids of some rows."""
+        return self._ids[slots]
+
+    def vectors_of(self, slots: Slots) -> Vectors:  # (n, D)
+        """Copies of the vectors of some rows."""
+        return np.take(self._vectors, slots, axis=0)
 
     def search(
         self,

@@ -54,6 +54,10 @@ class Attributes:
     numbers: Mapping[str, npt.NDArray[np.floating] | Sequence[float]] = field(default_factory=dict)
     """Column name → (N,) values; NaN where unknown."""
 
+    def part(self, rows: slice) -> "Attributes":
+        """Those of some rows."""
+        return Attributes(self.categories[rows], {name: column[rows] for name, column in self.numbers.items()})
+
 
 def as_ids(ids: IdList) -> npt.NDArray[np.int64]:
     """(n,) the ids of any collection."""

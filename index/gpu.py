@@ -37,6 +37,7 @@ class GpuEngine:
         self._resources = resources  # must outlive the index
         self._one_at_a_time = threading.Lock()
         self._searched = faiss.IndexRefine(base, vectors.flat) if isinstance(kind, GpuIVFPQ) else base
+        self.exact = isinstance(kind, GpuExact)
         self.most = int(_MOST / kind.k_factor) if isinstance(kind, GpuIVFPQ) else _MOST
 
     def search(
@@ -44,21 +45,23 @@ class GpuEngine:
         queries: Vectors,  # (B, D)
         k: int,
         eligible: Sequence[BitMap] | None = None,
+        *,
+        share: float = 1.0,
     ) -> tuple[Scores, Slots]:  # (B, K) each
-        """The k best rows the GPU finds."""
+        """The k best rows the GPU finds; of clusters it looks into as many more as ``share`` is less."""
         assert eligible is None, "a GPU index is never trusted with a selector"
         with self._one_at_a_time:
-            scores, slots = self._searched.search(queries, k, params=self._parameters(k))
+            scores, slots = self._searched.search(queries, k, params=self._parameters(k, share))
         return scores, slots
 
-    def _parameters(self, k: int) -> faiss.SearchParameters | None:
+    def _parameters(self, k: int, share: float) -> faiss.SearchParameters | None:
         match self.kind:
             case GpuExact():
                 return None
             case GpuIVFFlat():
-                return faiss.SearchParametersIVF(nprobe=self._nprobe(self.kind))
+                return faiss.SearchParametersIVF(nprobe=self._nprobe(self.kind, share))
             case GpuIVFPQ(k_factor=k_factor):
-                inner = faiss.SearchParametersIVF(nprobe=self._nprobe(self.kind))
+                inner = faiss.SearchParametersIVF(nprobe=self._nprobe(self.kind, share))
                 return faiss.IndexRefineSearchParameters(k_factor=k_factor, base_index_params=inner)
             case GpuCagra(itopk=itopk, search_width=search_width):
                 params = faiss.SearchParametersCagra()
@@ -66,17 +69,19 @@ class GpuEngine:
                 params.search_width = search_width
                 return params
 
-    def _nprobe(self, kind: GpuIVFFlat | GpuIVFPQ) -> int:
+    def _nprobe(self, kind: GpuIVFFlat | GpuIVFPQ, share: float) -> int:
         nlist: int = self.base.nlist  # fewer than asked for where rows are few; the probed share stays
-        return max(1, min(nlist, _MOST, round(kind.nprobe * nlist / kind.nlist)))
+        return max(1, min(nlist, _MOST, round(kind.nprobe * nlist / kind.nlist / share)))
 
-    def cost_ns(self, queries: int, k: int, share: float = 1.0) -> float:
+    def cost_ns(self, queries: int, k: int, share: float = 1.0, *, selects: bool = False) -> float:
         """About how long a batch takes: a launch, then hundreds of times a core's pace."""
         return 1e5 + queries * (0.001 * self._vectors.dim * len(self._vectors) + 10 * k)
 
     def searching(self, kind: GpuKind) -> "GpuEngine":
         """The same index searched as hard as another kind says, which must be built alike."""
-        return GpuEngine(kind, self.base, self._vectors, self._resources)
+        engine = GpuEngine(kind, self.base, self._vectors, self._resources)
+        engine._one_at_a_time = self._one_at_a_time
+        return engine
 
     def write(self, path: Path) -> None:
         """Write what ``mapped`` reads, where that is quicker than building from the vectors."""

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 
 from index.engine import Engine
 
-_GATHER_NS = 0.9  # copy a number of an eligible row together
-_SCORE_NS = 0.05  # multiply it, once for each query of the group
+WORTH_BEING_EXACT = 6.0
+"""What an exact answer under a filter may cost, in units of the cheapest approximate one.
+
+So every kind is exact where a filter leaves up to a tenth of a million rows, which takes a fifth of an unfiltered exact
+search. Where it leaves half or more, as a user's seen items do, that would take ten to a hundred times as long as the
+kind itself, which then searches as much wider as its rows are fewer and keeps its recall.
+"""
+
 _SLACK = 64  # over-fetch by a little more than the share predicts
 
 
@@ -15,22 +21,36 @@ class Plan:
     """A way to answer, and how many rows to ask for on it."""
 
     engine: Engine | None
-    """None: copy the eligible rows together and score them all."""
+    """None: score the eligible rows, and no others."""
     selects: bool
     """The engine skips what is not eligible; otherwise it is asked for more than k, and the answer is sifted."""
     fetch: int
 
 
-def cheapest(engines: list[Engine], *, rows: int, dim: int, eligible: int, queries: int, batch: int, k: int) -> Plan:
-    """The plan for ``queries`` of a ``batch``, which share a filter that leaves ``eligible`` of ``rows`` rows."""
+def cheapest(
+    engines: list[Engine],
+    *,
+    rows: int,
+    eligible: int,
+    queries: int,
+    batch: int,
+    k: int,
+    among_ns: float,
+    worth: float,
+) -> Plan:
+    """The plan for ``queries`` of a ``batch``, which share a filter that leaves ``eligible`` of ``rows`` rows.
+
+    Scoring just the eligible rows takes ``among_ns``; an exact way may cost ``worth`` times an approximate one.
+    """
     share = max(eligible, 1) / rows
     fetch = overfetch(rows=rows, eligible=eligible, k=k)
-    costs = {Plan(None, selects=False, fetch=k): dim * eligible * (_GATHER_NS + _SCORE_NS * queries)}
+    costs = {Plan(None, selects=False, fetch=k): among_ns}
     for engine in engines:
+        part = queries / batch * (1.0 if engine.exact else worth)
         if engine.takes_selector and k <= engine.most:
-            costs[Plan(engine, selects=True, fetch=k)] = engine.cost_ns(batch, k, share) * queries / batch
+            costs[Plan(engine, selects=True, fetch=k)] = engine.cost_ns(batch, k, share, selects=True) * part
         if fetch <= engine.most:
-            costs[Plan(engine, selects=False, fetch=fetch)] = engine.cost_ns(batch, fetch) * queries / batch
+            costs[Plan(engine, selects=False, fetch=fetch)] = engine.cost_ns(batch, fetch, share) * part
     return min(costs, key=costs.__getitem__)
 
 

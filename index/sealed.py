@@ -5,6 +5,7 @@ B queries, N rows, D vector width, K answer length. A slot is the number of a ro
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from index.bitmaps import Slots
 from index.engine import Engine
 from index.grouping import grouped
 from index.neighbours import Ids, Neighbours, Scores, Vectors, nobody
-from index.plan import Plan, cheapest
+from index.plan import WORTH_BEING_EXACT, Plan, cheapest
 from index.vectors import SealedVectors
 
 
@@ -49,12 +50,21 @@ class Sealed:
         """The slots of those ids that stand here."""
         if not len(self):
             return np.empty(0, dtype=np.int64)
-        first, last = int(self.ids[0]), int(self.ids[-1])
-        if last - first + 1 == len(self):  # no gaps, nothing to look up
-            return ids[(ids >= first) & (ids <= last)] - np.int64(first)
+        if self._first is not None:
+            slots = ids - self._first
+            return slots[(slots >= 0) & (slots < len(self))]
         slots = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
         found: Slots = slots[self.ids[slots] == ids]
         return found
+
+    @cached_property
+    def _first(self) -> int | None:
+        """The first id where no gap follows: then nothing must be looked up, an id is a slot and so much more."""
+        first, last = self.ids[[0, -1]].tolist() if len(self) else (0, -1)
+        return first if last - first + 1 == len(self) else None
+
+    def _ids_at(self, slots: Slots) -> Ids:
+        return self.ids[slots] if self._first is None else slots + self._first
 
     def search_whole(
         self,
@@ -68,8 +78,8 @@ class Sealed:
         if k <= min(len(self), engine.most):
             scores, slots = engine.search(queries, k)
             if min(slots[:, -1].tolist(), default=0) >= 0:  # the engine found k for every query
-                return Neighbours(self.ids[slots], scores)
-        return self.search(queries, k, [bitmaps.of_range(len(self))] * len(queries), exact=exact)
+                return Neighbours(self._ids_at(slots), scores)
+        return self.search(queries, k, [bitmaps.of_range(len(self))] * len(queries), visible=len(self), exact=exact)
 
     def search(
         self,
@@ -77,14 +87,19 @@ class Sealed:
         k: int,
         eligible: Sequence[BitMap],  # B, one object for queries that share a filter
         *,
-        exact: bool = False,
+        visible: int,
+        exact: bool,
     ) -> Neighbours:
-        """The k best eligible rows of each query; never fewer than k where k are eligible."""
+        """The k best eligible rows of each query; never fewer than k where k are eligible.
+
+        Where fewer are eligible than are ``visible`` at all, a filter holds, and being exact is worth something.
+        """
         found = nobody(len(queries), k)
         k = min(k, len(self))
         jobs: dict[tuple[Engine | None, bool], list[Group]] = {}
         for bitmap, members in grouped(eligible) if k else ():
-            plan = self._plan(len(bitmap), len(members), len(queries), k, exact=exact)
+            worth = WORTH_BEING_EXACT if len(bitmap) < visible else 1.0
+            plan = self._plan(len(bitmap), len(members), len(queries), k, worth=worth, exact=exact)
             jobs.setdefault((plan.engine, plan.selects), []).append(Group(bitmap, members, plan.fetch))
         for (engine, selects), groups in jobs.items():
             if engine is None:
@@ -95,15 +110,23 @@ class Sealed:
                 answers = self._ask(engine, queries, k, groups, selects=selects)
             for group, (scores, slots) in zip(groups, answers, strict=True):
                 found.scores[group.members, :k] = np.where(slots < 0, -np.inf, scores)
-                found.ids[group.members, :k] = np.where(slots < 0, -1, self.ids[slots])
+                found.ids[group.members, :k] = np.where(slots < 0, -1, self._ids_at(slots))
         return found
 
-    def _plan(self, eligible: int, queries: int, batch: int, k: int, *, exact: bool) -> Plan:
+    def _plan(self, eligible: int, queries: int, batch: int, k: int, *, worth: float, exact: bool) -> Plan:
         engines: list[Engine] = [self.vectors] if exact or self.engine is self.vectors else [self.engine, self.vectors]
         if eligible == len(self) and k <= engines[0].most:
             return Plan(engines[0], selects=False, fetch=k)
-        dim = self.vectors.dim
-        return cheapest(engines, rows=len(self), dim=dim, eligible=eligible, queries=queries, batch=batch, k=k)
+        return cheapest(
+            engines,
+            rows=len(self),
+            eligible=eligible,
+            queries=queries,
+            batch=batch,
+            k=k,
+            among_ns=self.vectors.among_cost_ns(queries, eligible),
+            worth=worth,
+        )
 
     def _ask(
         self, engine: Engine, queries: Vectors, k: int, groups: list[Group], *, selects: bool
@@ -111,7 +134,8 @@ class Sealed:
         """One search for all groups: a batch in which each query has seen other items stays one batch."""
         members = np.concatenate([group.members for group in groups])
         each = [group.eligible for group in groups for _ in group.members] if selects else None
-        scores, slots = engine.search(queries[members], max(group.fetch for group in groups), each)
+        share = 1.0 if selects else max(1, min(len(group.eligible) for group in groups)) / len(self)
+        scores, slots = engine.search(queries[members], max(group.fetch for group in groups), each, share=share)
         start = 0
         for group in groups:
             part = slice(start, start := start + len(group.members))

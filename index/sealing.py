@@ -41,7 +41,7 @@ def seal(
 def reseal(state: State, kind: Kind) -> Sealed:
     """A block of the rows that count in a state."""
     old, new = bitmaps.slots_of(state.sealed_visible), bitmaps.slots_of(state.delta_visible)
-    ids = np.concatenate([state.sealed.ids[old], state.delta.take(new)[0]])
+    ids = np.concatenate([state.sealed.ids[old], state.delta.ids_of(new)])
     order = np.argsort(ids)
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
@@ -58,7 +58,7 @@ def carried(sealed: Sealed, since: State, now: State) -> State:
     gone = np.concatenate(
         [
             since.sealed.ids[bitmaps.slots_of(since.sealed_visible - now.sealed_visible)],
-            since.delta.take(bitmaps.slots_of(since.delta_visible - now.delta_visible))[0],
+            since.delta.ids_of(bitmaps.slots_of(since.delta_visible - now.delta_visible)),
         ]
     )
     state = state.updated(Delete(gone))
@@ -74,5 +74,5 @@ def _in_order(state: State, old: Slots, new: Slots, order: Slots) -> Iterator[Ve
         from_delta = taken >= len(old)
         part = np.empty((len(taken), state.sealed.vectors.dim), dtype=np.float32)
         part[~from_delta] = state.sealed.vectors.take(old[taken[~from_delta]])
-        part[from_delta] = state.delta.take(new[taken[from_delta] - len(old)])[1]
+        part[from_delta] = state.delta.vectors_of(new[taken[from_delta] - len(old)])
         yield part

@@ -20,7 +20,7 @@ from index.neighbours import Ids, Neighbours, Vectors, merged
 from index.sealed import Sealed
 from index.updates import Delete, Update, Upsert
 
-_ROWS_PER_UPSERT = 10_000
+_ROWS_PER_UPSERT = 1000  # so few are written down in a moment: while JSON is made, no other thread runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,8 @@ class State:
         """The k best rows of each query among those its filter lets through."""
         if filters is None and not self.waiting:
             return self.sealed.search_whole(queries, k, exact=exact)
-        sealed = self.sealed.search(queries, k, self._each(filters, len(queries), self._sealed_rows), exact=exact)
+        rows = self._each(filters, len(queries), self._sealed_rows)
+        sealed = self.sealed.search(queries, k, rows, visible=len(self.sealed_visible), exact=exact)
         if not self.delta_visible:
             return sealed
         delta = self.delta.search(queries, k, self._each(filters, len(queries), self._delta_rows))
@@ -111,10 +112,11 @@ class State:
 
     def _upserts(self, rows: BitMap) -> Iterator[Update]:
         slots = bitmaps.slots_of(rows)
+        attributes = self.delta.attributes.of_rows(slots)
         for start in range(0, len(slots), _ROWS_PER_UPSERT):
-            part = slots[start : start + _ROWS_PER_UPSERT]
-            ids, vectors = self.delta.take(part)
-            yield Upsert(ids, vectors, self.delta.attributes.of_rows(part))
+            part = slice(start, start + _ROWS_PER_UPSERT)
+            ids, vectors = self.delta.ids_of(slots[part]), self.delta.vectors_of(slots[part])
+            yield Upsert(ids, vectors, attributes.part(part))
 
     def vectors_of(self, ids: Ids) -> Vectors:
         """(n, D) the vectors of ids that all stand here.
@@ -125,9 +127,9 @@ class State:
         old, new = self.sealed.slots_of(ids), self.delta.slots_of(ids, self.delta_rows)
         old = old[bitmaps.contains(self.sealed_visible, old, len(self.sealed))]
         new = new[bitmaps.contains(self.delta_visible, new, self.delta_rows)]
-        new_ids, new_vectors = self.delta.take(new)
-        rows = np.concatenate([self.sealed.vectors.take(old), new_vectors])
-        row_of = {row_id: row for row, row_id in enumerate([*self.sealed.ids[old].tolist(), *new_ids.tolist()])}
+        rows = np.concatenate([self.sealed.vectors.take(old), self.delta.vectors_of(new)])
+        found = np.concatenate([self.sealed.ids[old], self.delta.ids_of(new)])
+        row_of = {row_id: row for row, row_id in enumerate(found.tolist())}
         missing = [row_id for row_id in ids.tolist() if row_id not in row_of]
         if missing:
             raise VectorIndexError(f"ids {missing[:5]}: not in the index. Upsert them first, or ask for others.")

@@ -15,17 +15,19 @@ from pyroaring import BitMap
 from index import bitmaps
 from index.bitmaps import Slots
 from index.grouping import grouped
-from index.neighbours import Scores, Vectors
+from index.neighbours import Scores, Vectors, best_of
 from index.scan import ROWS_AT_ONCE, scan
 
 _BATCH = 8  # from so many queries on, one matrix product beats FAISS's scan
 _HALF_BATCH = 24  # the same for float16 rows, which the product must first widen
+_FEW = 2  # up to so many queries, rows are scored where they lie; for more, copied together and multiplied
 _TIE_MARGIN = 1e-6  # one row scored alone or within a batch may differ by this much
 
 
 class SealedVectors:
     """N vectors that never change, in memory or mapped from a file; also the engine of exact search."""
 
+    exact = True
     takes_selector = True
     most = 1 << 31  # as many answers as there are rows
 
@@ -68,8 +70,9 @@ class SealedVectors:
         """Copies of some rows, as float32."""
         return np.take(self._table, slots, axis=0).astype(np.float32, copy=False)
 
-    def cost_ns(self, queries: int, k: int, share: float = 1.0) -> float:
+    def cost_ns(self, queries: int, k: int, share: float = 1.0, *, selects: bool = False) -> float:
         """About how long some queries take on one core; the vectors are read once for all of a batch."""
+        share = share if selects else 1.0
         if queries >= self._batch:
             a_row = self.dim * (0.04 + 1.0 / queries) + (1.0 if share < 1.0 else 0.0)
             a_place = 60.0 * (1 + len(self) / ROWS_AT_ONCE)  # the k best are put in order once for each part
@@ -83,8 +86,10 @@ class SealedVectors:
         queries: Vectors,  # (B, D)
         k: int,
         eligible: Sequence[BitMap] | None = None,  # B, one object where queries share a filter
+        *,
+        share: float = 1.0,
     ) -> tuple[Scores, Slots]:  # (B, K) each, −1 slots after the last eligible row
-        """The k best rows, exactly: of rows that tie for the last place, the first ones."""
+        """The k best rows, exactly, whatever ``share``: of rows that tie for the last place, the first ones."""
         if len(queries) >= self._batch:
             return scan(queries, self._parts(), k, rows=len(self), eligible=eligible)
         if eligible is None:
@@ -101,10 +106,24 @@ class SealedVectors:
         slots: Slots,  # (E,) ascending
     ) -> tuple[Scores, Slots]:  # (B, K) each
         """The k best of some rows, exactly, without a look at the others."""
+        if len(slots) and self._where_they_lie(len(queries)):
+            scores = np.empty((len(queries), len(slots)), dtype=np.float32)
+            for query, found in zip(queries, scores, strict=True):
+                taken = faiss.swig_ptr(slots)
+                self.flat.compute_distance_subset(1, faiss.swig_ptr(query), len(slots), faiss.swig_ptr(found), taken)
+            best = best_of(scores, slots, k)
+            return best.scores, best.ids
         starts = range(0, len(slots), ROWS_AT_ONCE)
         parts = (self.take(slots[start : start + ROWS_AT_ONCE]) for start in starts)
         scores, places = scan(queries, parts, k, rows=len(slots))
         return scores, np.where(places < 0, -1, slots[places]) if len(slots) else places
+
+    def among_cost_ns(self, queries: int, eligible: int) -> float:
+        """About how long ``search_among`` takes on one core."""
+        return self.dim * eligible * (0.45 * queries if self._where_they_lie(queries) else 0.9 + 0.05 * queries)
+
+    def _where_they_lie(self, queries: int) -> bool:
+        return queries <= _FEW and self._table.dtype == np.float32
 
     def _parts(self) -> Iterator[Vectors]:
         for start in range(0, len(self), ROWS_AT_ONCE):

@@ -4,12 +4,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import faiss
 import numpy as np
 
 from benchmarks.index.material import Vectors
+from benchmarks.index.waiting import Spent, Watch
 from index.kinds import Kind
 from index.vector_index import VectorIndex
 
@@ -48,14 +50,11 @@ def _visible(index: VectorIndex, vectors: Vectors) -> dict[str, float]:
 
 def _sustained(index: VectorIndex, vectors: Vectors, queries: Vectors, k: int, seconds: float) -> dict[str, Any]:
     """10,000 updates a second asked for, half of them of items that are there, with one thread searching."""
-    times: list[float] = []
+    times: list[Spent] = []
     stop = threading.Event()
 
     def search() -> None:
-        while not stop.is_set():
-            started = time.perf_counter()
-            index.search(queries[len(times) % len(queries)][None], k)
-            times.append(time.perf_counter() - started)
+        times.extend(_searches(index, queries, k, lambda began: not stop.is_set()))
 
     reader = threading.Thread(target=search)
     reader.start()
@@ -74,10 +73,7 @@ def _sustained(index: VectorIndex, vectors: Vectors, queries: Vectors, k: int, s
     return {
         "updates_per_s": done / elapsed,
         "seconds": elapsed,
-        "searches": len(times),
-        "search_p50_ms": 1e3 * float(np.median(times)),
-        "search_p99_ms": 1e3 * float(np.quantile(times, 0.99)),
-        "search_worst_ms": 1e3 * max(times),
+        "search": _spread(times),
     }
 
 
@@ -98,20 +94,24 @@ def _compaction(index: VectorIndex, vectors: Vectors, queries: Vectors, k: int) 
     return {"seconds": time.perf_counter() - started, "quiet": _spread(quiet), "beside_compaction": _spread(busy)}
 
 
-def _searches(index: VectorIndex, queries: Vectors, k: int, going: Callable[[float], bool]) -> list[float]:
-    times: list[float] = []
+def _searches(index: VectorIndex, queries: Vectors, k: int, going: Callable[[float], bool]) -> list[Spent]:
+    times: list[Spent] = []
+    watch = Watch()
     began = time.perf_counter()
     while going(began):
-        started = time.perf_counter()
-        index.search(queries[len(times) % len(queries)][None], k)
-        times.append(time.perf_counter() - started)
+        query = queries[len(times) % len(queries)][None]
+        times.append(watch.time(partial(index.search, query, k)))
+    watch.close()
     return times
 
 
-def _spread(times: list[float]) -> dict[str, float]:
+def _spread(times: list[Spent]) -> dict[str, float]:
+    wall, blocked = [spent.wall_ms for spent in times], [spent.blocked_ms for spent in times]
     return {
         "searches": len(times),
-        "p50_ms": 1e3 * float(np.median(times)),
-        "p99_ms": 1e3 * float(np.quantile(times, 0.99)),
-        "worst_ms": 1e3 * max(times),
+        "p50_ms": float(np.median(wall)),
+        "p99_ms": float(np.quantile(wall, 0.99)),
+        "worst_ms": max(wall),
+        "blocked_p99_ms": float(np.quantile(blocked, 0.99)),
+        "blocked_worst_ms": max(blocked),
     }
