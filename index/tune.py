@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import faiss
@@ -150,6 +151,28 @@ def recall_against_exact(
     return float((found.scores >= expected.scores[:, -1:] - _SCORE_NOISE).mean())
 
 
+@dataclass(frozen=True)
+class AgainstExact:
+    """What an index gives up for speed, and what it gets for it."""
+
+    recall: float
+    batch_1_ms: float
+    """Median time of one query."""
+    exact_batch_1_ms: float
+    """The same for exact search over the same rows."""
+
+
+def against_exact(
+    index: VectorIndex,
+    queries: Vectors,  # (B, D)
+    k: int,
+) -> AgainstExact:
+    """An index as it stands, measured against exact search."""
+    quick, exact = _times(index.search, queries, k), _times(partial(index.search, exact=True), queries, k)
+    recall = recall_against_exact(index, queries, k)
+    return AgainstExact(recall, 1000 * float(np.median(quick)), 1000 * float(np.median(exact)))
+
+
 def _read_family(
     family: Sequence[Kind], vectors: Vectors, queries: Vectors, expected: Neighbours, k: int
 ) -> Iterator[Reading]:
@@ -159,7 +182,7 @@ def _read_family(
     build_s = time.perf_counter() - started
     for kind in family:
         index = _over(kept, kind, engines.searching(engine, kind))
-        times = _times(index, queries, k)
+        times = _times(index.search, queries, k)
         yield Reading(
             kind=kind,
             recall=_recall(index.search(queries, k), expected, vectors, queries),
@@ -185,13 +208,13 @@ def _recall(found: Neighbours, expected: Neighbours, vectors: Vectors, queries: 
     return float(good.mean())
 
 
-def _times(index: VectorIndex, queries: Vectors, k: int) -> list[float]:
+def _times(search: Callable[[Vectors, int], Neighbours], queries: Vectors, k: int) -> list[float]:
     """Seconds of single queries, until a second has passed or each was asked three times."""
     times: list[float] = []
-    index.search(queries[:1], k)
+    search(queries[:1], k)
     for query in range(3 * len(queries)):
         started = time.perf_counter()
-        index.search(queries[query % len(queries)][None], k)
+        search(queries[query % len(queries)][None], k)
         times.append(time.perf_counter() - started)
         if sum(times) > _SECONDS_A_READING and len(times) >= 10:
             break

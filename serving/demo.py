@@ -34,6 +34,7 @@ def demo(
     from recsys.config import read_config
     from recsys.fetch import ML_100K_TERMS, fetch_ml_100k
     from recsys.report import Protocol, evaluate_bundle, save_report
+    from serving.index_report import index_section
 
     if interactions is None:
         _say("1  Data", f"MovieLens-100K in {data}. {ML_100K_TERMS}")
@@ -48,6 +49,7 @@ def demo(
 
     _say("3  Evaluate", "each user's last choice, found among the whole catalogue")
     metrics, rankings, cases = evaluate_bundle(bundle, Protocol(request_time=True), seed=seed)
+    metrics |= index_section(bundle, out)
     save_report(out, metrics, rankings, cases, card=model_card(bundle, metrics))
     print_report(metrics)
 

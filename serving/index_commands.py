@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from index.filters import Attributes
     from index.kinds import Kind
     from index.tune import Reading, Tuning
+    from index.vector_index import VectorIndex
     from recsys.bundle import Bundle
 
 INDEX = "index"
@@ -83,22 +84,27 @@ def tune(
 
 def build_index(bundle: "Bundle", folder: Path, kind: "Kind | None" = None) -> Path:
     """Put an index of the bundle's items, with what filters ask about, into ``folder/index``; returns its version."""
+    from index.snapshot import current
+
+    index_of(bundle, kind).save(folder / INDEX)
+    return current(folder / INDEX)
+
+
+def index_of(bundle: "Bundle", kind: "Kind | None" = None) -> "VectorIndex":
+    """An index of the bundle's items in memory; of the kind that suits their number unless one is given."""
     import numpy as np
 
     from index.kinds import default_for
-    from index.snapshot import current
     from index.vector_index import VectorIndex
 
     rows = len(bundle.catalogue)
-    index = VectorIndex.build(
+    return VectorIndex.build(
         bundle.item_vectors[1:],
         np.arange(1, rows + 1),
         kind=kind or default_for(rows),
         attributes=attributes_of(bundle),
         fingerprint=bundle.fingerprint,
     )
-    index.save(folder / INDEX)
-    return current(folder / INDEX)
 
 
 def attributes_of(bundle: "Bundle") -> "Attributes":
