@@ -25,14 +25,15 @@ notebooks: $(INSTALLED)  ## execute the notebooks
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
 
 bench-ml100k: $(INSTALLED)  ## README's table: five seeds against the baselines
-	$(BIN)/python -m benchmarks.accuracy.ml100k
+	$(BIN)/python -m benchmarks.accuracy.run ml-100k
 
 ablation-ml100k: $(INSTALLED)  ## README's ablation: one part left out at a time
-	$(BIN)/python -m benchmarks.accuracy.ml100k --ablation
+	$(BIN)/python -m benchmarks.accuracy.run ml-100k --ablation
 
 bench-index: $(INSTALLED) .venv-peers/installed  ## the index beside its peers; needs runs/demo
 	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --out benchmarks/results/index-true
 	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --rows 1000000 --out benchmarks/results/index-1m
+	$(BIN)/python -m benchmarks.index.tables benchmarks/results/index-1m/index.json
 
 .venv-peers/installed: benchmarks/index/requirements-peers.txt
 	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
@@ -41,7 +42,7 @@ bench-index: $(INSTALLED) .venv-peers/installed  ## the index beside its peers; 
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,offline,serve,notebooks,dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,milvus-lite,offline,serve,notebooks,dev]'
 	touch $@
 
 clean:

@@ -33,11 +33,31 @@ class Batch:
     """(S,) rows of ``item_idx``."""
     log_q: Tensor
     """(S,) log of how often sampling is expected to put each of them here; zeros for the whole catalogue."""
-    excluded: Tensor
+    excluded: "SeenBy"
     """(P, S) negatives that are none for this position."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class SeenBy:
+    """Which negatives were in the history by each asked position, from the first meeting of each: P × S in B × S."""
+
+    first: Tensor
+    """(B, S) the first position whose history holds the item; −1 before all of them, past them for never."""
+    row: Tensor
+    """(P,) the history of each asked position."""
+    position: Tensor
+    """(P,) where in it."""
+
+    def __getitem__(self, asked: slice) -> Tensor:
+        """(p, S) for some of the positions."""
+        return self.first[self.row[asked]] <= self.position[asked, None]
+
+    def to(self, device: torch.device) -> "SeenBy":
+        """The same on another device."""
         return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
@@ -115,22 +135,18 @@ class BatchMaker:
         drawn = rng.choice(len(self.counts), size=self.config.negatives, p=self.sampling)
         return drawn, np.log(self.config.negatives * self.sampling[drawn])
 
-    def _excluded(
-        self, which: npt.NDArray[np.int64], asked: Tensor, negatives: npt.NDArray[np.int64]
-    ) -> Tensor:  # (P, S)
-        never_chosen = torch.from_numpy(self.counts[negatives] == 0)
-        row, position = asked.nonzero(as_tuple=True)
-        if not self.config.exclude_seen:
-            return never_chosen.expand(len(row), -1)
-        # first[b, s] is the first position whose history holds the item; one comparison then serves every position.
-        never = asked.shape[1]
-        first_of = np.full(len(self.counts), never, np.int16)
+    def _excluded(self, which: npt.NDArray[np.int64], asked: Tensor, negatives: npt.NDArray[np.int64]) -> SeenBy:
+        always, never = -1, asked.shape[1]
+        first_of = np.where(self.counts == 0, always, never).astype(np.int16)
         first = np.empty((len(which), len(negatives)), np.int16)
         for at, window in enumerate(which):
-            items = self.train.item_idx[self.windows.user_starts[window] : self.windows.stops[window] - 1]
-            before = self.windows.starts[window] - self.windows.user_starts[window]
-            # Newest first, so that the oldest meeting is what stays written.
-            first_of[items[::-1]] = np.maximum(np.arange(len(items)) - before, 0)[::-1]
+            if self.config.exclude_seen:
+                items = self.train.item_idx[self.windows.user_starts[window] : self.windows.stops[window] - 1]
+                before = self.windows.starts[window] - self.windows.user_starts[window]
+                # Newest first, so that the oldest meeting is what stays written.
+                first_of[items[::-1]] = np.maximum(np.arange(len(items)) - before, 0)[::-1]
             first[at] = first_of[negatives]
-            first_of[items] = never
-        return (torch.from_numpy(first)[row] <= position[:, None].to(torch.int16)) | never_chosen
+            if self.config.exclude_seen:
+                first_of[items] = never
+        row, position = asked.nonzero(as_tuple=True)
+        return SeenBy(torch.from_numpy(first), row, position.to(torch.int16))

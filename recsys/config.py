@@ -43,6 +43,8 @@ class ItemTowerConfig(_Section):
 class UserTowerConfig(_Section):
     """How a history is read."""
 
+    block: Literal["bert", "pre_norm"] = "bert"
+    """BERT's layers, or pre-norm blocks with rotary positions and a gated feed-forward."""
     layers: int = Field(2, ge=1)
     """Transformer blocks."""
     heads: int = Field(4, ge=1)
@@ -76,8 +78,8 @@ class TrainConfig(_Section):
     """Divides the cosine inside the loss."""
     exclude_seen: bool | None = None
     """Leave what the user already has out of the negatives. Unset: where users do not return to items."""
-    batch_size: int = Field(32, ge=1)
-    """Histories per optimiser step and process, before accumulation."""
+    batch_events: int | None = Field(None, ge=1)
+    """Events per optimiser step and process, before accumulation. Unset: a 64th of the table's, 256 to 4,096."""
     accumulation: int = Field(1, ge=1)
     """Batches whose gradients are summed into one step."""
     epochs: int = Field(20, ge=1)
@@ -217,7 +219,7 @@ FULL_SOFTMAX_ITEMS = 20_000
 """The largest catalogue whose whole softmax the default loss takes."""
 
 
-def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: int) -> Config:
+def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: int, num_interactions: int) -> Config:
     """Fill in what was left to the data, and switch off what the data cannot feed.
 
     Args:
@@ -225,9 +227,12 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
         has_clock: Whether interactions carry an instant, not only an order.
         repeat_share: The share of training interactions with an item the user already had.
         num_items: N.
+        num_interactions: To train on.
 
     Example:
-        >>> settled = settle(Config(), has_clock=False, repeat_share=0.0, num_items=3416)
+        >>> settled = settle(
+        ...     Config(), has_clock=False, repeat_share=0.0, num_items=3416, num_interactions=987_531
+        ... )
         >>> settled.split.kind, settled.train.loss, settled.train.exclude_seen, settled.user_tower.ages
         ('leave-one-out', 'full', True, False)
     """
@@ -236,6 +241,8 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
         train = train.model_copy(update={"loss": "full" if num_items <= FULL_SOFTMAX_ITEMS else "sampled"})
     if train.exclude_seen is None:
         train = train.model_copy(update={"exclude_seen": repeat_share < 0.01})
+    if train.batch_events is None:
+        train = train.model_copy(update={"batch_events": min(max(num_interactions // 64, 256), 4096)})
     if not has_clock:
         tower = tower.model_copy(update=dict.fromkeys(("gaps", "ages", "calendar", "request_time"), False))
     return config.model_copy(update={"train": train, "split": split, "user_tower": tower})

@@ -142,11 +142,21 @@ def training_windows(interactions: Interactions, *, length: int) -> Windows:
 
 
 def window_batches(
-    windows: Windows, *, batch_size: int, rng: np.random.Generator
+    windows: Windows, *, batch_events: int, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:  # of (B,) rows of windows
-    """All windows once, in random order, those of like length together so that little is padding."""
-    lengths = windows.stops - windows.starts
+    """All windows once, in random order, those of like length together so that little is padding.
+
+    A batch holds as many histories as ``batch_events`` events, padding included, allow: a step over short histories
+    then learns from as much as a step over long ones. A longer history is a batch of its own.
+    """
+    lengths = windows.stops - windows.starts - 1
     # Half a doubling of noise: batches differ from epoch to epoch and still waste little.
     order = np.argsort(np.log2(lengths) + rng.uniform(0, 0.5, len(windows)), kind="stable")
-    batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+    batches, first, longest = [], 0, 0
+    for at, length in enumerate(lengths[order].tolist()):
+        longest = max(longest, length)
+        if at > first and longest * (at + 1 - first) > batch_events:
+            batches.append(order[first:at])
+            first, longest = at, length
+    batches.append(order[first:])
     return [batches[which] for which in rng.permutation(len(batches))]

@@ -1,14 +1,26 @@
 """The contrastive losses: each user vector must pick its positive out of many items.
 
 A softmax over the whole catalogue where that is affordable, otherwise over negatives whose sampling is undone by
-``log_q``. All three are means of cross-entropies, so they can be swapped and compared.
+``log_q``. All three are means of cross-entropies, so they can be swapped and compared, and all three are one
+computation, `_ContrastInBlocks`, that never holds a matrix of all users by all items.
 
 Shapes: B user vectors (every position of every history in the batch), C negatives, N items, D width.
 """
 
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.autograd.function import once_differentiable
+
+BLOCK = {"cpu": 2**20, "cuda": 2**26}
+"""Logits held at once: on a CPU as many as its caches hold, on a GPU enough to fill it."""
+
+
+class Mask(Protocol):
+    """What tells for some of the B users which of the C negatives are none: a (B, C) tensor of bools, or its recipe."""
+
+    def __getitem__(self, users: slice, /) -> Tensor: ...
 
 
 def full_softmax_loss(
@@ -17,18 +29,26 @@ def full_softmax_loss(
     positives: Tensor,  # (B,) rows of item_vectors, 1..N
     *,
     temperature: float,
-    excluded: Tensor | None = None,  # (B, N + 1) items that are no negatives of this user
+    excluded: Mask | None = None,  # (B, N + 1) items that are no negatives of this user
 ) -> Tensor:  # ()
-    """Cross-entropy of each positive against the whole catalogue. Use it whenever B × N floats fit in memory.
+    """Cross-entropy of each positive against the whole catalogue. Use it whenever encoding all N items is affordable.
 
     ``excluded`` takes items out of the denominator, for example those a user cannot choose again; a positive stays in
     whatever it says.
     """
-    logits = (user_vectors / temperature @ item_vectors.T).float()  # (B, N + 1)
-    outside = torch.zeros_like(logits, dtype=torch.bool) if excluded is None else excluded.clone()
-    outside[:, 0] = True
-    outside.scatter_(1, positives[:, None], False)
-    return F.cross_entropy(logits.masked_fill(outside, float("-inf")), positives)
+    everything = torch.arange(len(item_vectors), device=item_vectors.device)
+    no_correction = torch.zeros(len(item_vectors), device=item_vectors.device)
+    no_correction[0] = torch.inf  # padding is never a negative
+    return sampled_softmax_loss(
+        user_vectors,
+        item_vectors[positives],
+        positives,
+        item_vectors,
+        everything,
+        no_correction,
+        temperature=temperature,
+        excluded=excluded,
+    )
 
 
 def sampled_softmax_loss(
@@ -40,7 +60,7 @@ def sampled_softmax_loss(
     log_q: Tensor,  # (C,) log of how often sampling is expected to put this item among the C
     *,
     temperature: float,
-    excluded: Tensor | None = None,  # (B, C) negatives that are none for this user
+    excluded: Mask | None = None,  # (B, C) negatives that are none for this user
 ) -> Tensor:  # ()
     """Cross-entropy of each positive against sampled negatives. Use it when the catalogue is too large for a softmax.
 
@@ -49,13 +69,10 @@ def sampled_softmax_loss(
     masked. The denominator is then an unbiased estimate of the full softmax's: Khrylchenko et al., RecSys 2025, show
     what correcting the positive as well costs.
     """
-    positive_logit = (user_vectors * positive_vectors).sum(1, keepdim=True).float() / temperature  # (B, 1)
-    logits = (user_vectors / temperature @ negative_vectors.T).float() - log_q  # (B, C)
-    outside = positives[:, None] == negatives
-    if excluded is not None:
-        outside = outside | excluded
-    logits = logits.masked_fill(outside, float("-inf"))
-    return (torch.cat([positive_logit, logits], dim=1).logsumexp(1) - positive_logit[:, 0]).mean()
+    loss: Tensor = _ContrastInBlocks.apply(  # type: ignore[no-untyped-call]
+        user_vectors, positive_vectors, positives, negative_vectors, negatives, log_q, excluded, temperature
+    )
+    return loss
 
 
 def in_batch_loss(
@@ -65,7 +82,7 @@ def in_batch_loss(
     log_q: Tensor,  # (B,) log of how often a batch of B is expected to hold this item
     *,
     temperature: float,
-    excluded: Tensor | None = None,  # (B, B)
+    excluded: Mask | None = None,  # (B, B)
 ) -> Tensor:  # ()
     """Sampled softmax whose negatives are the other positives of the batch: no further item is encoded.
 
@@ -82,3 +99,58 @@ def in_batch_loss(
         temperature=temperature,
         excluded=excluded,
     )
+
+
+class _ContrastInBlocks(torch.autograd.Function):
+    """The mean cross-entropy of `sampled_softmax_loss`, a block of users at a time.
+
+    The gradient of a softmax needs nothing but the softmax, so it is taken while a block's logits are at hand, and
+    B × C numbers are neither stored nor computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        user_vectors: Tensor,
+        positive_vectors: Tensor,
+        positives: Tensor,
+        negative_vectors: Tensor,
+        negatives: Tensor,
+        log_q: Tensor,
+        excluded: Mask | None,
+        temperature: float,
+    ) -> Tensor:
+        kind = user_vectors.device.type
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else user_vectors.dtype
+        users, candidates = (user_vectors / temperature).to(precision), negative_vectors.to(precision)
+        log_q, negatives = log_q.to(precision), negatives.int()
+        size, step = len(users), max(1, BLOCK.get(kind, BLOCK["cuda"]) // max(len(candidates), 1))
+        loss = torch.zeros((), device=users.device)
+        user_slope, positive_slope = torch.empty_like(user_vectors), torch.empty_like(positive_vectors)
+        negative_slope = torch.zeros_like(negative_vectors)
+        for at in range(0, size, step):
+            block = slice(at, at + step)
+            positive = (user_vectors[block] * positive_vectors[block]).sum(1, keepdim=True) / temperature  # (b, 1)
+            none = positives[block, None].int() == negatives  # accidental hits
+            if excluded is not None:
+                none |= excluded[block]
+            logits = torch.addmm(-log_q, users[block], candidates.T).masked_fill_(none, -torch.inf)  # (b, C)
+            top = torch.maximum(logits.amax(1, keepdim=True), positive.to(precision))
+            odds, own = logits.sub_(top).exp_(), (positive - top).exp()
+            total = odds.sum(1, keepdim=True, dtype=torch.float32) + own
+            loss += (total.log() + top - positive).sum()
+
+            # d loss / d logit is odds / total / size; dividing the D columns is less work than dividing the C.
+            own_share = (own / total - 1) / (size * temperature)  # d loss / d cosine of the positive
+            user_slope[block] = (odds @ candidates).float() / (total * size * temperature)
+            user_slope[block] += own_share * positive_vectors[block]
+            positive_slope[block] = own_share * user_vectors[block]
+            negative_slope += odds.T @ (users[block] / (total * size)).to(precision)
+        ctx.save_for_backward(user_slope, positive_slope, negative_slope)
+        return loss / size
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        user_slope, positive_slope, negative_slope = ctx.saved_tensors
+        return slope * user_slope, slope * positive_slope, None, slope * negative_slope, None, None, None, None

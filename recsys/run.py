@@ -43,10 +43,9 @@ def run_training(
         InputError: ``folder`` holds something else, or the split leaves nothing to train on or to ask.
     """
     refuse_foreign_folder(folder)  # now, not after hours of training
-    has_clock = interactions.occurred_at is not None
-    split = make_split(interactions, settle_split(config.split, has_clock=has_clock))
+    split = make_split(interactions, settle_split(config.split, has_clock=interactions.occurred_at is not None))
     audit_split(split)
-    config = settle(config, has_clock=has_clock, repeat_share=repeat_share(split.train), num_items=len(catalogue))
+    config = settle_for(config, split, num_items=len(catalogue))
     vocabulary = Vocabulary.of(catalogue)
     if encode is None and config.item_tower.text and any(catalogue.texts()):
         encode = TextEncoder(config.item_tower.encoder)
@@ -105,6 +104,17 @@ def learn_prior(split: Split, queries: Tensor, item_vectors: Tensor, config: Con
         histories.item_idx,
         torch.from_numpy(split.interactions.item_idx[first_targets].astype(np.int64)),
         temperature=config.train.temperature,
+    )
+
+
+def settle_for(config: Config, split: Split, *, num_items: int) -> Config:
+    """The config with what was left to the data settled by the training rows, and by nothing else of the table."""
+    return settle(
+        config,
+        has_clock=split.train.occurred_at is not None,
+        repeat_share=repeat_share(split.train),
+        num_items=num_items,
+        num_interactions=len(split.train),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
+from recsys.blocks import Blocks
 from recsys.config import Config, ItemTowerConfig
 from recsys.encodings import CALENDAR_WIDTH, NUM_BUCKETS, calendar_waves, duration_bucket
 from recsys.histories import Histories
@@ -112,21 +113,13 @@ class UserTower(nn.Module):
         self.calendar = nn.Linear(CALENDAR_WIDTH, width) if tower.calendar else None
         self.place: nn.Module | None = None  # a place encoding: Histories → (B, H, D)
         self.age_bias = nn.Embedding(NUM_BUCKETS, tower.heads) if tower.ages else None
-        self.step_bias = nn.Embedding(tower.history_length, tower.heads)
-        self.bert = BertModel(
-            BertConfig(
-                vocab_size=1,
-                hidden_size=width,
-                num_hidden_layers=tower.layers,
-                num_attention_heads=tower.heads,
-                intermediate_size=4 * width,
-                hidden_dropout_prob=tower.dropout,
-                attention_probs_dropout_prob=0.0,
-                max_position_embeddings=tower.history_length,
-            ),
-            add_pooling_layer=False,
+        self.step_bias = nn.Embedding(tower.history_length, tower.heads) if tower.block == "bert" else None
+        self.bert = _bert(config) if tower.block == "bert" else None
+        self.blocks = (
+            Blocks(width=width, layers=tower.layers, heads=tower.heads, dropout=tower.dropout)
+            if tower.block == "pre_norm"
+            else None
         )
-        self.bert.embeddings.word_embeddings.requires_grad_(False)  # never looked up: items come as vectors
         self.out = nn.Linear(width, width)
         for table in (self.event, self.value, self.gap, self.newest_age):
             if table is not None:
@@ -148,11 +141,12 @@ class UserTower(nn.Module):
         real = histories.item_idx > 0  # (B, H)
         # Counted from the oldest event, wherever the padding stands.
         steps = (real.cumsum(1) - 1).clamp(min=0)  # (B, H)
-        hidden = self.bert(
-            inputs_embeds=self._inputs(histories, item_vectors),
-            attention_mask=self._attention_bias(histories, real),
-            position_ids=steps,
-        ).last_hidden_state
+        inputs, bias = self._inputs(histories, item_vectors), self._attention_bias(histories, real)
+        if self.bert is not None:
+            hidden = self.bert(inputs_embeds=inputs, attention_mask=bias, position_ids=steps).last_hidden_state
+        else:
+            assert self.blocks is not None  # one of the two
+            hidden = self.blocks(inputs, steps, bias)
         vectors: Tensor = F.normalize(self.out(hidden).float(), dim=-1)
         return vectors
 
@@ -173,16 +167,40 @@ class UserTower(nn.Module):
             inputs = inputs + self.place(histories)
         return inputs
 
-    def _attention_bias(self, histories: Histories, real: Tensor) -> Tensor:  # (B, heads, H, H)
+    def _attention_bias(self, histories: Histories, real: Tensor) -> Tensor | None:  # (B, heads, H, H)
+        if self.step_bias is None and self.age_bias is None and bool(real[:, 0].all()):
+            return None  # padding stands on the right, where causality alone keeps it from being seen
         positions = torch.arange(real.shape[1], device=real.device)
         distance = positions[:, None] - positions  # (H, H); padding stands at one end, so it changes no distance
-        bias: Tensor = self.step_bias(distance.clamp(0, len(self.step_bias.weight) - 1))[None]
+        bias = torch.zeros(1, 1, 1, 1, device=real.device)
+        if self.step_bias is not None:
+            bias = bias + self.step_bias(distance.clamp(0, len(self.step_bias.weight) - 1))[None]
         if self.age_bias is not None:
             age_s = histories.asked_at[:, :, None] - histories.occurred_at[:, None, :]
             bias = bias + self.age_bias(duration_bucket(age_s))
         visible = (distance >= 0) & real[:, None, :]
         # A finite floor: a padded query sees nothing at all, and softmax over nothing but −inf is not a number.
         return bias.permute(0, 3, 1, 2).masked_fill(~visible[:, None], -1e9)
+
+
+def _bert(config: Config) -> BertModel:
+    """Untrained layers of BERT, which read vectors instead of words."""
+    tower = config.user_tower
+    bert = BertModel(
+        BertConfig(
+            vocab_size=1,
+            hidden_size=config.width,
+            num_hidden_layers=tower.layers,
+            num_attention_heads=tower.heads,
+            intermediate_size=4 * config.width,
+            hidden_dropout_prob=tower.dropout,
+            attention_probs_dropout_prob=0.0,
+            max_position_embeddings=tower.history_length,
+        ),
+        add_pooling_layer=False,
+    )
+    bert.embeddings.word_embeddings.requires_grad_(False)  # never looked up: items come as vectors
+    return bert
 
 
 class TwoTower(nn.Module):

@@ -90,7 +90,7 @@ def train_towers(
             while course.epoch < knobs.epochs and course.epoch - course.best_epoch < knobs.patience:
                 began = time.monotonic()
                 rng = np.random.default_rng([config.seed, course.epoch])
-                batches = window_batches(windows, batch_size=knobs.batch_size, rng=rng)
+                batches = window_batches(windows, batch_events=knobs.batch_events or 1, rng=rng)
                 batches = batches[accelerator.process_index :: accelerator.num_processes]
                 progress.reset(task, description=f"epoch {course.epoch + 1}/{knobs.epochs}", total=len(batches))
                 made = (
@@ -100,7 +100,11 @@ def train_towers(
                 loss = train_epoch(accelerator, model, optimizer, made, features, ids, knobs)
 
                 course.epoch += 1
-                figures = {"loss": loss, **validate(towers, features, ids, split), "seconds": time.monotonic() - began}
+                figures = {
+                    "loss": loss,
+                    **validate(towers, features, ids, split, knobs),
+                    "seconds": time.monotonic() - began,
+                }
                 course.curve.append(figures)
                 if figures["ndcg@10"] > course.best_ndcg:
                     course.best_ndcg, course.best_epoch = figures["ndcg@10"], course.epoch
@@ -172,14 +176,17 @@ def contrast(user_vectors: Tensor, item_vectors: Tensor, batch: Batch, knobs: Tr
     )
 
 
-def validate(towers: TwoTower, features: ItemFeatures, ids: Tensor, split: Split) -> dict[str, float]:
+def validate(
+    towers: TwoTower, features: ItemFeatures, ids: Tensor, split: Split, knobs: TrainConfig
+) -> dict[str, float]:
     """Recall and NDCG of the towers alone on the validation cases, whole catalogue, seen items masked."""
     item_vectors = embed_items(towers, features, ids)
     cases = split.validation[:VALIDATION_CASES]
     ranks = []
     for at in range(0, len(cases), 512):
         part = cases[at : at + 512]
-        users = embed_cases(towers, item_vectors, split.interactions, part)
+        with autocast(ids.device, knobs):
+            users = embed_cases(towers, item_vectors, split.interactions, part)
         scores = mask_seen(users @ item_vectors.T, split.interactions, part)
         scores[:, 0] = float("-inf")
         targets = torch.from_numpy(split.interactions.item_idx[part.target_rows].astype(np.int64))

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from benchmarks.accuracy.data import read_tables
 from benchmarks.machine import describe_machine
 from recsys.bundle import load_bundle
-from recsys.catalogue import read_catalogue
 from recsys.config import read_config
-from recsys.interactions import read_interactions
 from recsys.metrics import bootstrap_means, paired_p_value
 from recsys.report import Protocol, evaluate_bundle, save_report
 from recsys.run import run_training
@@ -35,6 +34,8 @@ class Job:
     name: str
     interactions: Path
     items: Path
+    columns: dict[str, str]
+    """Of the interactions: our name → theirs."""
     overrides: tuple[str, ...]
     protocol: Protocol
     folder: Path
@@ -52,8 +53,7 @@ def run_seed(job: Job, seed: int) -> dict[str, Any]:
     if done.exists():
         said: dict[str, Any] = json.loads(done.read_text())
         return said
-    catalogue, _ = read_catalogue(job.items)
-    interactions, catalogue, _ = read_interactions(job.interactions, catalogue)
+    interactions, catalogue = read_tables(job.interactions, job.items, job.columns)
     config = read_config(overrides=[*job.overrides, f"seed={seed}"])
     began = time.monotonic()
     run_training(interactions, catalogue, config, folder)

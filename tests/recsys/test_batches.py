@@ -5,7 +5,7 @@ import pytest
 
 from recsys.batches import BatchMaker
 from recsys.config import Config
-from recsys.histories import training_windows
+from recsys.histories import Windows, training_windows, window_batches
 from recsys.train import item_counts
 from tests.worlds import chain_world
 
@@ -41,6 +41,7 @@ def test_excluded_is_what_the_user_had_by_then(loss):
     batches, windows, train = maker(loss, negatives=60)
     which = np.arange(0, len(windows), 3)
     batch = batches.make(which, rng=np.random.default_rng(1))
+    excluded = batch.excluded[:]
     asked = 0
     for window in which:
         start, stop, first = windows.starts[window], windows.stops[window], windows.user_starts[window]
@@ -49,7 +50,7 @@ def test_excluded_is_what_the_user_had_by_then(loss):
             for column, row in enumerate(batch.negatives.tolist()):
                 item = int(batch.item_idx[row])
                 never = batches.counts[item] == 0
-                assert bool(batch.excluded[asked, column]) == (item in had or bool(never))
+                assert bool(excluded[asked, column]) == (item in had or bool(never))
             asked += 1
 
 
@@ -61,6 +62,21 @@ def test_windows_ask_for_every_event_but_the_first_exactly_once():
         wanted = np.setdiff1d(np.arange(len(train)), train.starts[:-1])
         assert sorted(targets.tolist()) == wanted.tolist()
         assert (windows.stops - windows.starts).max() <= length + 1
+
+
+def test_a_batch_holds_the_events_it_may_and_every_window_comes_once():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 60, size=200)
+    starts = np.cumsum(lengths + 1)
+    windows = Windows(starts, starts + lengths + 1, starts)
+    batches = window_batches(windows, batch_events=50, rng=rng)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(200))
+    padded = [len(which) * lengths[which].max() for which in batches]
+    assert all(size <= 50 for which, size in zip(batches, padded, strict=True) if len(which) > 1)
+    assert sum(padded) < 1.3 * lengths.sum()  # of like length
+    assert any(len(which) == 1 and lengths[which[0]] > 50 for which in batches)
+    again = window_batches(windows, batch_events=50, rng=rng)
+    assert [which.tolist() for which in again] != [which.tolist() for which in batches]
 
 
 def test_log_q_is_the_log_of_what_sampling_does():

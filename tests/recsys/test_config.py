@@ -27,6 +27,8 @@ def test_every_key_survives_with_another_value(tmp_path):
     said = {
         "train.loss": "in_batch",
         "train.exclude_seen": False,
+        "train.batch_events": 77,
+        "user_tower.block": "pre_norm",
         "train.precision": "fp32",
         "train.device": "cpu",
         "split.kind": "temporal",
@@ -58,10 +60,10 @@ def test_numbers_survive_to_the_last_digit(tmp_path_factory, temperature, seed):
 
 
 def test_overrides_go_over_the_file(tmp_path):
-    (tmp_path / "run.toml").write_text("seed = 3\n[train]\nepochs = 4\nbatch_size = 5\n")
+    (tmp_path / "run.toml").write_text("seed = 3\n[train]\nepochs = 4\nbatch_events = 5\n")
     overrides = ["train.epochs=6", " train.tracker = none ", "item_tower.text=false", "item_tower.encoder='a b'"]
     config = read_config(tmp_path / "run.toml", overrides)
-    assert (config.seed, config.train.epochs, config.train.batch_size) == (3, 6, 5)
+    assert (config.seed, config.train.epochs, config.train.batch_events) == (3, 6, 5)
     assert (config.train.tracker, config.item_tower.text, config.item_tower.encoder) == ("none", False, "a b")
 
 
@@ -119,19 +121,22 @@ def test_a_wrong_override_names_the_key_and_the_remedy(tmp_path, override, messa
 
 
 @pytest.mark.parametrize(
-    ("has_clock", "repeat_share", "num_items", "settled"),
+    ("has_clock", "repeat_share", "num_items", "num_interactions", "settled"),
     [
-        (True, 0.0, 20_000, ("temporal", "full", True)),
-        (True, 0.01, 20_001, ("temporal", "sampled", False)),
-        (False, 0.0099, 5, ("leave-one-out", "full", True)),
+        (True, 0.0, 20_000, 64_000, ("temporal", "full", True, 1000)),
+        (True, 0.01, 20_001, 10**9, ("temporal", "sampled", False, 4096)),
+        (False, 0.0099, 5, 10, ("leave-one-out", "full", True, 256)),
     ],
 )
-def test_what_the_data_settles(has_clock, repeat_share, num_items, settled):
-    config = settle(Config(), has_clock=has_clock, repeat_share=repeat_share, num_items=num_items)
-    assert (config.split.kind, config.train.loss, config.train.exclude_seen) == settled
+def test_what_the_data_settles(has_clock, repeat_share, num_items, num_interactions, settled):
+    sizes = {"num_items": num_items, "num_interactions": num_interactions}
+    config = settle(Config(), has_clock=has_clock, repeat_share=repeat_share, **sizes)
+    train = config.train
+    assert (config.split.kind, train.loss, train.exclude_seen, train.batch_events) == settled
     tower = config.user_tower
     assert [tower.gaps, tower.ages, tower.calendar, tower.request_time] == [has_clock] * 4
-    assert settle(config, has_clock=has_clock, repeat_share=0.5, num_items=10**6) == config  # settled is settled
+    again = settle(config, has_clock=has_clock, repeat_share=0.5, num_items=10**6, num_interactions=10**6)
+    assert again == config  # settled is settled
 
 
 def test_what_the_user_said_stays():
@@ -139,11 +144,12 @@ def test_what_the_user_said_stays():
         overrides=[
             "train.loss=in_batch",
             "train.exclude_seen=false",
+            "train.batch_events=77",
             "split.kind=leave-one-out",
             "user_tower.ages=false",
         ]
     )
-    config = settle(said, has_clock=True, repeat_share=0.0, num_items=10)
+    config = settle(said, has_clock=True, repeat_share=0.0, num_items=10, num_interactions=10)
     assert config == said
 
 
@@ -151,4 +157,10 @@ def test_a_temporal_split_without_a_clock_is_refused():
     with pytest.raises(InputError, match=r"no occurred_at\. Pass --split leave-one-out"):
         settle_split(SplitConfig(kind="temporal"), has_clock=False)
     with pytest.raises(InputError, match="no occurred_at"):
-        settle(read_config(overrides=["split.kind=temporal"]), has_clock=False, repeat_share=0.0, num_items=1)
+        settle(
+            read_config(overrides=["split.kind=temporal"]),
+            has_clock=False,
+            repeat_share=0.0,
+            num_items=1,
+            num_interactions=1,
+        )

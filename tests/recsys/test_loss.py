@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.loss import full_softmax_loss, in_batch_loss, sampled_softmax_loss
+from recsys.loss import BLOCK, full_softmax_loss, in_batch_loss, sampled_softmax_loss
 
 
 def unit(rows, generator):
@@ -115,3 +115,35 @@ def test_a_user_without_any_negative_has_no_loss(generator):
     users, items = unit(1, generator), unit(2, generator)
     loss = in_batch_loss(users, items[1:], torch.tensor([1]), torch.zeros(1), temperature=0.1)
     assert loss.item() == 0.0
+
+
+@pytest.mark.parametrize("block", [1, 20, 10_000])
+def test_the_gradient_in_blocks_is_that_of_the_whole_matrix(generator, block, monkeypatch):
+    monkeypatch.setitem(BLOCK, "cpu", block)
+    users, items = unit(6, generator).requires_grad_(), unit(9, generator).requires_grad_()
+    positives = torch.tensor([1, 8, 3, 3, 5, 2])
+    excluded = torch.rand(6, 9, generator=generator) < 0.3
+    (3 * full_softmax_loss(users, items, positives, temperature=0.3, excluded=excluded)).backward()
+    found, users.grad, items.grad = (users.grad, items.grad), None, None
+    outside = excluded.clone()
+    outside[:, 0] = True
+    outside[torch.arange(6), positives] = False
+    logits = (users @ items.T / 0.3).masked_fill(outside, -torch.inf)
+    (3 * torch.nn.functional.cross_entropy(logits, positives)).backward()
+    assert torch.allclose(found[0], users.grad, atol=1e-6)
+    assert torch.allclose(found[1], items.grad, atol=1e-6)
+    assert float(users.grad.abs().max()) > 0.1
+
+
+def test_bf16_products_keep_the_loss_and_the_direction_of_its_gradient(generator):
+    users, items = unit(64, generator).requires_grad_(), unit(40, generator)
+    positives = torch.arange(64) % 39 + 1
+    exact = full_softmax_loss(users, items, positives, temperature=0.1)
+    exact.backward()
+    wanted, users.grad = users.grad, None
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = full_softmax_loss(users, items, positives, temperature=0.1)
+    rounded.backward()
+    assert rounded.dtype == torch.float32
+    assert rounded.item() == pytest.approx(exact.item(), rel=1e-3)
+    assert torch.nn.functional.cosine_similarity(users.grad, wanted).min() > 0.999

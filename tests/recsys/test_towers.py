@@ -13,15 +13,19 @@ from recsys.towers import ItemFeatures, ItemTower, UserTower, value_edges
 WIDTH = 16
 
 
-@pytest.fixture
-def tower():
+@pytest.fixture(params=["bert", "pre_norm"])
+def tower(request):
     torch.manual_seed(1)
-    config = Config.model_validate({"width": WIDTH, "user_tower": {"heads": 2, "history_length": 12}})
-    tower = UserTower(config, num_events=3, value_edges=torch.tensor([2.0, 4.0])).eval()
+    knobs = {"heads": 2, "history_length": 12, "block": request.param}
+    config = Config.model_validate({"width": WIDTH, "user_tower": knobs})
+    return shaken(UserTower(config, num_events=3, value_edges=torch.tensor([2.0, 4.0])))
+
+
+def shaken(tower):
     with torch.no_grad():  # biases start at zero, where a missing wire would not be seen
         for weight in tower.parameters():
             weight.add_(0.3 * torch.randn(weight.shape))
-    return tower
+    return tower.eval()
 
 
 @pytest.fixture
@@ -69,6 +73,30 @@ def test_a_batch_is_its_histories_one_by_one(tower, item_vectors):
     together = newest(tower, item_vectors, both)
     apart = torch.cat([newest(tower, item_vectors, long), newest(tower, item_vectors, histories(1, 3))])
     assert torch.allclose(together, apart, atol=2e-6)
+
+
+def clockless(block):
+    torch.manual_seed(1)
+    off = dict.fromkeys(("gaps", "ages", "calendar", "request_time"), False)
+    config = Config.model_validate({"width": WIDTH, "user_tower": {"heads": 2, "block": block, **off}})
+    return shaken(UserTower(config, num_events=1, value_edges=torch.zeros(0)))
+
+
+@pytest.mark.parametrize("block", ["bert", "pre_norm"])
+def test_without_a_clock_padding_order_and_causality_count_all_the_same(item_vectors, block):
+    tower, given = clockless(block), histories()
+    bare = newest(tower, item_vectors, given)
+    for left, right in ((0, 4), (4, 0)):
+        wide = newest(tower, item_vectors, padded(given, left=left, right=right))
+        assert torch.allclose(bare, wide, atol=2e-6)
+    swapped = given.item_idx.clone()
+    swapped[:, [0, 1]] = swapped[:, [1, 0]]
+    other = tower(replace(given, item_idx=swapped), item_vectors[swapped])
+    assert not torch.allclose(other[:, -1], bare, atol=1e-5)  # the order of old events is heard
+    newer = given.item_idx.clone()
+    newer[:, 3:] += 1
+    before, after = (tower(replace(given, item_idx=item), item_vectors[item]) for item in (given.item_idx, newer))
+    assert torch.equal(before[:, :3], after[:, :3])
 
 
 @pytest.mark.parametrize("column", ["item_idx", "event", "value", "occurred_at", "asked_at"])

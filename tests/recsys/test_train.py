@@ -29,6 +29,7 @@ def learn(world, folder, *overrides, encode=None):
         has_clock=interactions.occurred_at is not None,
         repeat_share=1.0,
         num_items=len(catalogue),
+        num_interactions=len(interactions),
     )
     vocabulary = Vocabulary.of(catalogue)
     features = item_features(catalogue, vocabulary, encode)
@@ -137,7 +138,13 @@ def test_a_checkpoint_killed_between_its_renames_is_found(tmp_path):
     learn((interactions, catalogue), tmp_path, "train.epochs=1")
     (saved,) = (tmp_path / "checkpoint").iterdir()
     saved.rename(saved.with_name(saved.name + ".old"))
-    config = settle(read_config(overrides=SMALL), has_clock=True, repeat_share=1.0, num_items=len(catalogue))
+    config = settle(
+        read_config(overrides=SMALL),
+        has_clock=True,
+        repeat_share=1.0,
+        num_items=len(catalogue),
+        num_interactions=len(interactions),
+    )
     vocabulary = Vocabulary.of(catalogue)
     features = item_features(catalogue, vocabulary, None)
     towers = make_towers(config, features, vocabulary, leave_one_out(interactions).train)
@@ -170,7 +177,7 @@ def test_the_rate_rises_then_falls_to_nothing():
 
 
 def test_accumulated_batches_are_one_step(tmp_path):
-    _, curve = learn(chain_world(), tmp_path, "train.accumulation=4", "train.batch_size=8", "train.epochs=2")
+    _, curve = learn(chain_world(), tmp_path, "train.accumulation=4", "train.batch_events=150", "train.epochs=2")
     assert np.isfinite([epoch["loss"] for epoch in curve]).all()
 
 

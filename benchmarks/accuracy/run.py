@@ -1,0 +1,76 @@
+"""How good the rankings are: several seeds on one data set beside baselines and peers, and what each part brings.
+
+    python -m benchmarks.accuracy.run ml-100k             # the table, benchmarks/results/ml-100k.json
+    python -m benchmarks.accuracy.run ml-100k --ablation  # the ablation, benchmarks/results/ml-100k-ablation.json
+
+Choices are made on the validation cases; the test cases are judged once, by this.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy.data import BENCHMARKS, fetch
+from benchmarks.accuracy.seeds import Job, run_seed, summarise
+from benchmarks.accuracy.tables import write_tables
+
+RESULTS = Path("benchmarks/results")
+EVERYTHING = "everything"
+ABLATION = {
+    EVERYTHING: (),
+    "no text": ("item_tower.text=false",),
+    "no id": ("item_tower.item_id=false",),
+    "no gaps": ("user_tower.gaps=false",),
+    "no ages": ("user_tower.ages=false",),
+    "no calendar": ("user_tower.calendar=false",),
+    "no request time": ("user_tower.request_time=false",),
+}
+
+
+def main() -> None:
+    """Run what is missing, then write the results and README's tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=BENCHMARKS)
+    parser.add_argument("--interactions", type=Path, default=None, help="where else the table lies")
+    parser.add_argument("--items", type=Path, default=None)
+    parser.add_argument("--seed", type=int, nargs="+", default=None, help="other seeds than the benchmark's")
+    parser.add_argument("--out", type=Path, default=None, help="where runs are kept (runs/bench-DATA)")
+    parser.add_argument("--ablation", action="store_true", help="leave out one part at a time")
+    parser.add_argument("--only", choices=ABLATION, default=None, help="train just this variant, and write no table")
+    given = parser.parse_args()
+    benchmark = BENCHMARKS[given.data]
+    if given.interactions is None:
+        fetch(benchmark)
+
+    def job(variant: str) -> Job:
+        return Job(
+            name=variant.replace(" ", "-"),
+            interactions=given.interactions or benchmark.folder / "interactions.parquet",
+            items=given.items or benchmark.folder / "items.parquet",
+            columns=benchmark.columns,
+            overrides=(*benchmark.split, *ABLATION[variant]),
+            protocol=benchmark.protocol,
+            folder=given.out or Path("runs") / f"bench-{given.data}",
+        )
+
+    if given.only is not None:
+        for seed in given.seed or benchmark.seeds[:1]:
+            run_seed(job(given.only), seed)
+        return
+    result: dict[str, Any]
+    if given.ablation:
+        seeds = given.seed or benchmark.seeds[:1]
+        result = {"variants": [summarise(job(variant), seeds) for variant in ABLATION]}
+    else:
+        result = summarise(job(EVERYTHING), given.seed or benchmark.seeds)
+    result["command"] = " ".join(["python -m benchmarks.accuracy.run", *sys.argv[1:]])
+    target = RESULTS / f"{given.data}{'-ablation' if given.ablation else ''}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_tables(RESULTS)
+
+
+if __name__ == "__main__":
+    main()
