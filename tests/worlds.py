@@ -95,3 +95,126 @@ def chain_world(
     )
     interactions, catalogue, _ = read_interactions(table, catalogue)
     return interactions, catalogue
+
+
+DAY_S = 24 * HOUR_S
+THEMES = ("history", "music", "nature", "space", "sport", "travel")
+
+
+def drift_world(
+    *,
+    users: int = 200,
+    switches: int = 1,
+    bursty: bool = False,
+    moods: bool = False,
+    clock: bool = True,
+    seed: int = 0,
+) -> tuple[Interactions, Catalogue, dict[str, list[int]]]:
+    """Everyone has a favourite theme, another they like a little, and does a bit of everything; at planted dates the
+    favourite becomes another. Four items of ten are of two themes.
+
+    Args:
+        users: How many.
+        switches: Of each user.
+        bursty: Events come in visits, seconds apart and some at one instant; months may pass between visits.
+        moods: Every visit has a theme of its own, drawn from the user's, that most of its events are of.
+        clock: Instants; otherwise only an order.
+        seed: Of everything.
+
+    Returns:
+        The table, the catalogue, and for each user the places in the history where a new favourite begins.
+    """
+    rng = np.random.default_rng(seed)
+    catalogue = _themed_catalogue(rng)
+    rows, planted = [], {}
+    for user in range(users):
+        lengths = rng.integers(30, 61, switches + 1)
+        planted[f"u{user}"] = np.cumsum(lengths)[:-1].tolist()
+        favourites = _no_two_alike(switches + 1, rng)
+        mixtures = [_mixture(favourite, int(rng.integers(len(THEMES))), rng) for favourite in favourites]
+        themes = np.concatenate([rng.choice(len(THEMES), n, p=p) for n, p in zip(lengths, mixtures, strict=True)])
+        times = _bursty_times(len(themes), rng) if bursty else np.sort(rng.integers(0, 365 * DAY_S, len(themes)))
+        if moods:
+            visit = np.concatenate([[0], np.cumsum(np.diff(times) > HOUR_S)])
+            in_mood = rng.random(len(themes)) < 0.7
+            themes = np.where(in_mood, themes[np.searchsorted(visit, visit)], themes)
+        order = times if clock else np.arange(len(themes))
+        items = [f"{THEMES[theme]}{rng.integers(20)}" for theme in themes]
+        rows += [(f"u{user}", item, int(at)) for item, at in zip(items, order, strict=True)]
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "occurred_at" if clock else "position"], orient="row")
+    interactions, catalogue, _ = read_interactions(table, catalogue, keep_duplicates=True)
+    return interactions, catalogue, planted
+
+
+def _themed_catalogue(rng: np.random.Generator) -> Catalogue:
+    """Twenty items of each theme, of which some are of another theme as well."""
+    items = [(f"{theme}{number}", theme) for theme in THEMES for number in range(20)]
+    second = [str(rng.choice(THEMES)) if rng.random() < 0.4 else theme for _, theme in items]
+    categories = [list({theme, other}) for (_, theme), other in zip(items, second, strict=True)]
+    catalogue, _ = read_catalogue(pl.DataFrame({"item_id": [item for item, _ in items], "categories": categories}))
+    return catalogue
+
+
+def _no_two_alike(number: int, rng: np.random.Generator) -> list[int]:
+    """So many themes of which no two that follow each other are the same."""
+    themes = [int(rng.integers(len(THEMES)))]
+    while len(themes) < number:
+        themes.append((themes[-1] + int(rng.integers(1, len(THEMES)))) % len(THEMES))
+    return themes
+
+
+def _mixture(favourite: int, second: int, rng: np.random.Generator) -> np.ndarray:
+    """Shares of the themes: six to seven parts in ten the favourite, about a sixth the second."""
+    shares = np.full(len(THEMES), 0.2 / len(THEMES))
+    shares[favourite] += rng.uniform(0.6, 0.7)
+    shares[second] += 1 - shares.sum()
+    return shares
+
+
+def _bursty_times(events: int, rng: np.random.Generator) -> np.ndarray:
+    """Visits of about six events, seconds apart and some at one instant; months may pass between visits."""
+    visit_ends = rng.random(events) < 1 / 6
+    gaps = np.where(visit_ends, (rng.pareto(0.8, events) * DAY_S).clip(0, 90 * DAY_S), rng.integers(0, 60, events))
+    return np.cumsum(gaps).astype(np.int64)
+
+
+STRATA_ROLES = ("core", "steady", "rising", "fading", "dormant", "exploring")
+STRATA_SHARES = {
+    0.5: (0.3, 0.2, 0.03, 0.25, 0.22, 0.0),
+    0.75: (0.3, 0.2, 0.05, 0.45, 0.0, 0.0),
+    1.0: (0.3, 0.2, 0.4, 0.1, 0.0, 0.0),
+}
+"""Until when, as a part of all events → the share of each role."""
+
+
+def strata_world(
+    *, users: int = 100, events: int = 300, clock: bool = True, seed: int = 0
+) -> tuple[Interactions, Catalogue, dict[tuple[str, str], str]]:
+    """Everyone has one interest of every stratum, each a theme that is dealt anew to every user.
+
+    The shares of all events are those of `STRATA_SHARES`; *steady* is core too, and *exploring* has two events.
+
+    Returns:
+        The table, the catalogue, and for each user and theme the stratum at the end.
+    """
+    rng = np.random.default_rng(seed)
+    catalogue, _ = read_catalogue(
+        pl.DataFrame({"item_id": [f"{theme}{n}" for theme in THEMES for n in range(20)]}).with_columns(
+            categories=pl.concat_list(pl.col("item_id").str.replace_all(r"\d", ""))
+        )
+    )
+    rows, expected = [], {}
+    for user in range(users):
+        themes = rng.permutation(THEMES)
+        for role, theme in zip(STRATA_ROLES, themes, strict=True):
+            expected[f"u{user}", str(theme)] = "core" if role == "steady" else role
+        times = np.sort(rng.integers(0, 365 * DAY_S, events)) if clock else np.arange(events)
+        for at in range(events):
+            shares = next(shares for until, shares in STRATA_SHARES.items() if at < until * events)
+            role = int(rng.choice(len(STRATA_ROLES), p=shares))
+            if at in (events // 2, events - events // 5):
+                role = STRATA_ROLES.index("exploring")
+            rows.append((f"u{user}", f"{themes[role]}{rng.integers(20)}", int(times[at])))
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "occurred_at" if clock else "position"], orient="row")
+    interactions, catalogue, _ = read_interactions(table, catalogue, keep_duplicates=True)
+    return interactions, catalogue, expected

@@ -1,0 +1,215 @@
+"""Whether a user's interests move at all: how far they drift, beyond what chance makes of a user who stays.
+
+A history is cut in two at every place, and the parts are compared; the place where they differ most is the user's
+*contrast*. Chance makes a contrast too, the larger the fewer the events, so it is held against that of the user's own
+events in shuffled order: what comes out depends on the order alone, not on how many events, interests or categories
+there are, nor on when they came.
+
+What happened at one instant is shuffled as a whole, and so is a visit where visits have moods of their own: an
+evening's mood is no move. Shapes: H events, oldest first, C interests, P shuffles, S places to cut.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.interactions import Interactions
+from recsys.split import Cases
+from recsys.taxonomy import Taxonomy
+
+Floats = npt.NDArray[np.float32]
+Whole = npt.NDArray[np.int64]
+
+LEAST_EVENTS = 5
+"""On each side of a cut."""
+MOST_EVENTS = 2_000
+"""The newest events of a user that are read."""
+VISIT_GAP_S = 1_800
+"""A longer silence ends a visit (half an hour, as web analytics has it)."""
+ENOUGH_VISITS = 3
+"""Fewer do not show whether visits have moods."""
+FIRST_SHUFFLES, ALL_SHUFFLES = 99, 499
+"""Users who clearly stay are told by the first."""
+CLEARLY_NOT = 0.1
+"""The p-value after the first shuffles from which on no more are made."""
+NUMBERS_AT_ONCE = 4_000_000
+HIGH_DRIFT = 0.05
+"""The p-value below which a user is of the group of high drift."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one user's interests moved."""
+
+    score: float
+    """The contrast less its mean under shuffling, in standard deviations under shuffling: about 0 for who stays."""
+    p_value: float
+    """The share of shuffles with as large a contrast: uniform for who stays. 1 where there are too few events."""
+    place: int
+    """The first event after the cut that parts most; 0 where there is none."""
+
+
+NO_DRIFT = Drift(score=0.0, p_value=1.0, place=0)
+
+
+def instants(occurred_at: Whole | None, *, events: int) -> Whole:  # (H,)
+    """The number of the instant of each of a user's events, ascending from 0.
+
+    Args:
+        occurred_at: ``(H,)`` unix seconds; None where there is only an order, in which every event stands alone.
+        events: H.
+    """
+    return np.arange(events) if occurred_at is None or not events else _parted_by(np.diff(occurred_at) > 0)
+
+
+def shuffled_whole(mass: Floats, occurred_at: Whole | None) -> Whole:  # (H,)
+    """What of a user's events is shuffled as a whole: the number of the visit of each, or of its instant.
+
+    Args:
+        mass: ``(H, C)`` the share of each interest in each event, oldest first.
+        occurred_at: As for `instants`.
+    """
+    if occurred_at is not None and len(mass):
+        visits = _parted_by(np.diff(occurred_at) > VISIT_GAP_S)
+        if have_moods(scaled_mass(mass), visits):
+            return visits
+    return instants(occurred_at, events=len(mass))
+
+
+def have_moods(scaled: Floats, visits: Whole) -> bool:
+    """Whether two events of one visit are more alike than two of visits that follow each other.
+
+    It compares their mean products, and rather says yes by chance than no: a user who stays, and has evenings for this
+    or that, must not be taken for one who moves. Where there are no moods, single events tell more than whole visits.
+
+    Args:
+        scaled: ``(H, C)`` from `scaled_mass`.
+        visits: ``(H,)`` the number of each event's visit, ascending from 0.
+    """
+    sizes = np.bincount(visits)
+    within, across = (sizes * (sizes - 1)).sum() / 2, (sizes[1:] * sizes[:-1]).sum()  # pairs of events
+    if len(sizes) < ENOUGH_VISITS or not within:
+        return False
+    sums = np.add.reduceat(scaled, np.cumsum(sizes) - sizes, axis=0)
+    alike_within = ((sums**2).sum() - (scaled**2).sum()) / 2 / within
+    alike_across = (sums[1:] * sums[:-1]).sum() / across
+    return bool(alike_within > alike_across)
+
+
+def contrasts(scaled: Floats) -> Floats:
+    """How much the two parts differ for every cut with enough events on both sides.
+
+    With shares p and q of the parts of a and b events: a·b/(a + b) · Σ (p − q)² / π, the score test of two multinomials
+    (Pearson's χ² of the 2 × C table).
+
+    Args:
+        scaled: ``(..., H, C)`` from `scaled_mass`, in some order.
+
+    Returns:
+        ``(..., S)``; the first cut comes after `LEAST_EVENTS`.
+    """
+    events = scaled.shape[-2]
+    sums = np.cumsum(scaled, axis=-2)[..., LEAST_EVENTS - 1 : events - LEAST_EVENTS, :]
+    first = np.arange(LEAST_EVENTS, events - LEAST_EVENTS + 1, dtype=np.float32)
+    differences: Floats = np.einsum("...sc,...sc->...s", sums, sums) * (events / (first * (events - first)))
+    return differences
+
+
+def scaled_mass(mass: Floats) -> Floats:
+    """(H, C): each event's shares less the user's own, in the interests the user has, on the scale of chance.
+
+    The variance of an interest is about its share; one event's worth is added, so that what was met once stays small.
+    """
+    share = mass.mean(0)
+    met = share > 0
+    scaled: Floats = ((mass[:, met] - share[met]) / np.sqrt(share[met] + 1 / len(mass))).astype(np.float32)
+    return scaled
+
+
+def measure_drift(mass: Floats, whole: Whole, *, rng: np.random.Generator) -> Drift:
+    """The drift of one user.
+
+    Args:
+        mass: ``(H, C)`` the share of each interest in each event, oldest first.
+        whole: ``(H,)`` from `shuffled_whole`.
+        rng: Shuffles.
+    """
+    if len(mass) < 2 * LEAST_EVENTS:
+        return NO_DRIFT
+    scaled = scaled_mass(mass)
+    curve = contrasts(scaled)
+    contrast = float(curve.max())
+    if contrast <= 0:  # every event alike
+        return NO_DRIFT
+    by_chance = np.concatenate(list(_by_chance(scaled, whole, FIRST_SHUFFLES, rng)))
+    if _p_value(contrast, by_chance) < CLEARLY_NOT:
+        more = _by_chance(scaled, whole, ALL_SHUFFLES - FIRST_SHUFFLES, rng)
+        by_chance = np.concatenate([by_chance, *more])
+    return Drift(
+        score=(contrast - float(by_chance.mean())) / max(float(by_chance.std()), 1e-6),
+        p_value=_p_value(contrast, by_chance),
+        place=sharpest_cut(curve, whole),
+    )
+
+
+def sharpest_cut(curve: Floats, parts: Whole) -> int:
+    """The first event after the cut of the largest contrast, among cuts that go through no part; 0 if there is none.
+
+    Args:
+        curve: ``(S,)`` from `contrasts`.
+        parts: ``(H,)`` instants or visits.
+    """
+    between = np.flatnonzero(np.diff(parts)) + 1
+    allowed = between[(between >= LEAST_EVENTS) & (between <= len(parts) - LEAST_EVENTS)]
+    return int(allowed[curve[allowed - LEAST_EVENTS].argmax()]) if len(allowed) else 0
+
+
+def user_rng(user_id: str, *, seed: int) -> np.random.Generator:
+    """Chance of a user's own, so that what is said of one depends neither on the others nor on who asks."""
+    return np.random.default_rng([seed, crc32(user_id.encode())])
+
+
+def case_drifts(interactions: Interactions, taxonomy: Taxonomy, cases: Cases, *, seed: int) -> list[Drift]:
+    """The drift of each case's user, from the history before the case and nothing else."""
+    drifts = []
+    for user, start, stop in zip(cases.user_idx, cases.starts, cases.stops, strict=True):
+        rows = slice(max(int(start), int(stop) - MOST_EVENTS), int(stop))
+        mass = taxonomy.shares[interactions.item_idx[rows]].toarray()
+        known = mass.any(1)
+        when = None if interactions.occurred_at is None else interactions.occurred_at[rows][known]
+        whole = shuffled_whole(mass[known], when)
+        drifts.append(measure_drift(mass[known], whole, rng=user_rng(interactions.user_ids[user], seed=seed)))
+    return drifts
+
+
+def drift_groups(
+    interactions: Interactions, taxonomy: Taxonomy, cases: Cases, *, seed: int
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Cases of users who moved before the case, and of all others: group → (Q,) mask.
+
+    Among users who stay, one in twenty is taken for one who moved. No event at or after a case's targets is read.
+    """
+    p_values = np.array([drift.p_value for drift in case_drifts(interactions, taxonomy, cases, seed=seed)])
+    return {"drift high": p_values < HIGH_DRIFT, "drift low": p_values >= HIGH_DRIFT}
+
+
+def _parted_by(ends: npt.NDArray[np.bool_]) -> Whole:
+    return np.concatenate([[0], np.cumsum(ends)])
+
+
+def _by_chance(scaled: Floats, whole: Whole, shuffles: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """The contrasts of a user's events in shuffled order, in parts that fit into memory: (P,) in all."""
+    at_once = max(NUMBERS_AT_ONCE // scaled.size, 1)
+    for at in range(0, shuffles, at_once):
+        keys = rng.random((min(at_once, shuffles - at), int(whole[-1]) + 1), dtype=np.float32)
+        order = np.argsort(keys[:, whole], axis=1, kind="stable")  # what belongs together keeps its order
+        yield contrasts(scaled[order]).max(-1)
+
+
+def _p_value(contrast: float, by_chance: Floats) -> float:
+    """With the order that was seen counted among the shuffles, so that it is never 0; rounding breaks no tie."""
+    as_large = np.count_nonzero(by_chance >= contrast * (1 - 1e-5))
+    return (1 + as_large) / (1 + len(by_chance))
