@@ -36,7 +36,7 @@ from recsys.interactions import Interactions
 from recsys.metrics import ndcg
 from recsys.ranking import OUT, mask_seen, top_k
 from recsys.recommend import behind, rescore
-from recsys.split import Cases, Rows, Split, make_split, without_request_time
+from recsys.split import Cases, Rows, Split, make_split, thinned, without_request_time
 from recsys.train import VALIDATION_CASES, item_counts
 from recsys.transitions import TransitionCounter
 
@@ -69,7 +69,9 @@ def evaluate_bundle(
         validation, test = (without_request_time(cases, interactions) for cases in (validation, test))
     scorers = {
         **tower_scorers(bundle, allow_repeats=protocol.allow_repeats),
-        **baseline_scorers(split, bundle, validation[:VALIDATION_CASES], allow_repeats=protocol.allow_repeats),
+        **baseline_scorers(
+            split, bundle, thinned(validation, VALIDATION_CASES), allow_repeats=protocol.allow_repeats
+        ),
     }
     judged = {
         name: judge(scorer, test, interactions, allow_repeats=protocol.allow_repeats)

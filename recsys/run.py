@@ -19,7 +19,9 @@ from recsys.histories import case_histories
 from recsys.interactions import Interactions
 from recsys.prior import TransitionPrior, fit_prior
 from recsys.ranking import OUT, mask_seen, top_k
-from recsys.split import Split, make_split
+from recsys.split import Cases, Split, make_split, thinned
+from recsys.taxonomy import discover_interests
+from recsys.towers import ItemFeatures
 from recsys.train import TRACKER, VALIDATION_CASES, item_counts, known_ids, train_towers
 from recsys.transitions import TransitionCounter
 
@@ -57,8 +59,9 @@ def run_training(
     counts = item_counts(split.train, num_items=len(catalogue))
     audit_counts(split, counts, what="item counts")
     item_vectors = embed_items(model, features, known_ids(counts))
-    queries = embed_cases(model, item_vectors, interactions, split.validation[:VALIDATION_CASES])
-    prior = learn_prior(split, queries, item_vectors, config) if config.prior.enabled else None
+    asked = thinned(split.validation, VALIDATION_CASES)
+    queries = embed_cases(model, item_vectors, interactions, asked)
+    prior = learn_prior(split, asked, queries, item_vectors, config) if config.prior.enabled else None
     bundle = Bundle(
         config=config,
         catalogue=catalogue,
@@ -74,6 +77,7 @@ def run_training(
             "trained_on": rows_fingerprint(split.train),
             "item_counts": counts.tolist(),
         },
+        interests=None if any(catalogue.categories) else _discovered(catalogue, features, item_vectors, config),
     )
     fingerprint = save_bundle(bundle, folder)
     if (workplace / TRACKER).exists():
@@ -82,16 +86,16 @@ def run_training(
     return replace(bundle, fingerprint=fingerprint)
 
 
-def learn_prior(split: Split, queries: Tensor, item_vectors: Tensor, config: Config) -> TransitionPrior:
-    """Count transitions in the training rows and weigh them on the validation cases.
+def learn_prior(split: Split, cases: Cases, queries: Tensor, item_vectors: Tensor, config: Config) -> TransitionPrior:
+    """Count transitions in the training rows and weigh them on validation cases.
 
     Args:
         split: The weight never sees ``split.test``.
-        queries: ``(Q, D)`` user vectors of the validation cases.
+        cases: Q of ``split.validation``.
+        queries: ``(Q, D)`` user vectors of them.
         item_vectors: ``(N + 1, D)``.
         config: Settled.
     """
-    cases = split.validation[: len(queries)]
     scores = mask_seen(queries @ item_vectors.T, split.interactions, cases)
     scores[:, 0] = OUT
     candidates, cosines = top_k(scores, config.prior.num_candidates)
@@ -122,3 +126,14 @@ def repeat_share(interactions: Interactions) -> float:
     """The share of interactions with an item that the same user already had."""
     pairs = interactions.user_idx.astype(np.int64) << 32 | interactions.item_idx
     return 1 - len(np.unique(pairs)) / max(len(pairs), 1)
+
+
+def _discovered(
+    catalogue: Catalogue, features: ItemFeatures, item_vectors: Tensor, config: Config
+) -> tuple[tuple[str, ...], ...]:
+    """Interests where there are no categories: from text vectors, or where no text is read from the towers'.
+
+    They are found here and kept, since here the encoder is at hand, and since what learns from them must keep them.
+    """
+    vectors = features.text_vectors if features.text_vectors.shape[1] else item_vectors
+    return discover_interests(catalogue, vectors.numpy(), seed=config.seed)

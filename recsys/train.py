@@ -32,7 +32,7 @@ from recsys.interactions import Interactions
 from recsys.loss import full_softmax_loss, in_batch_loss, sampled_softmax_loss
 from recsys.metrics import ndcg, recall
 from recsys.ranking import expected_ranks, mask_seen
-from recsys.split import Split
+from recsys.split import Split, thinned
 from recsys.towers import ItemFeatures, ItemTower, TwoTower, UserTower, value_edges
 from recsys.warm_start import co_occurrence_vectors
 
@@ -181,7 +181,7 @@ def validate(
 ) -> dict[str, float]:
     """Recall and NDCG of the towers alone on the validation cases, whole catalogue, seen items masked."""
     item_vectors = embed_items(towers, features, ids)
-    cases = split.validation[:VALIDATION_CASES]
+    cases = thinned(split.validation, VALIDATION_CASES)
     ranks = []
     for at in range(0, len(cases), 512):
         part = cases[at : at + 512]

@@ -10,7 +10,8 @@ from recsys.audit import audit_split
 from recsys.config import SplitConfig
 from recsys.errors import InputError
 from recsys.interactions import read_interactions
-from recsys.split import leave_one_out, make_split, temporal, without_request_time
+from recsys.split import leave_one_out, make_split, temporal, thinned, without_request_time
+from tests.worlds import chain_world
 
 
 def table(rows, order="occurred_at"):
@@ -160,3 +161,16 @@ def test_nothing_at_or_after_a_target_is_known(rows, config):
         assert split.train.occurred_at.max() < split.protocol["validation_cutoff"]
     validation, test = (set(np.unique(cases.target_rows)) for cases in (split.validation, split.test))
     assert not validation & test
+
+
+def test_thinned_cases_keep_their_targets_and_reach_from_the_first_user_to_the_last():
+    world, _ = chain_world(users=23, events=9)
+    cases = temporal(world, SplitConfig(kind="temporal", cutoff_quantile=0.5, targets="all")).test
+    some = thinned(cases, -(-len(cases) // 3))
+    assert len(some) > 5
+    assert some.user_idx.tolist() == cases.user_idx[::3].tolist()
+    for case, whole in enumerate(range(0, len(cases), 3)):
+        theirs = cases.target_rows[cases.target_cases == whole]
+        assert some.target_rows[some.target_cases == case].tolist() == theirs.tolist()
+    assert len(thinned(cases, 1000)) == len(cases)
+    assert thinned(cases, len(cases)).target_rows.tolist() == cases.target_rows.tolist()
