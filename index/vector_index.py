@@ -112,7 +112,9 @@ class VectorIndex:
         """The k rows of the highest inner product for each query, among those its filter lets through.
 
         One filter serves the whole batch; a sequence gives each query its own. Whatever the kind, k rows are found
-        where k are eligible. ``exact`` scores every eligible row, as the kind Exact always does.
+        where k are eligible, and they are those of brute force where a filter leaves few: up to about a tenth of the
+        rows, which are scored one and all. Where it leaves more, a kind keeps the recall it has without a filter (see
+        ``index.plan``). ``exact`` scores every eligible row, as the kind Exact always does.
 
         Raises:
             VectorIndexError: queries of another width or not finite, k below 1, filters that are not B long or ask for
