@@ -11,7 +11,6 @@ from recsys.config import SplitConfig
 from recsys.errors import InputError
 from recsys.interactions import read_interactions
 from recsys.split import leave_one_out, make_split, temporal, thinned, without_request_time
-from tests.worlds import chain_world
 
 
 def table(rows, order="occurred_at"):
@@ -164,7 +163,7 @@ def test_nothing_at_or_after_a_target_is_known(rows, config):
 
 
 def test_thinned_cases_keep_their_targets_and_reach_from_the_first_user_to_the_last():
-    world, _ = chain_world(users=23, events=9)
+    world = table([(f"u{user:02}", f"i{at}", 100 * at + user) for at in range(9) for user in range(23)])
     cases = temporal(world, SplitConfig(kind="temporal", cutoff_quantile=0.5, targets="all")).test
     some = thinned(cases, -(-len(cases) // 3))
     assert len(some) > 5
