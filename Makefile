@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check slow notebooks bench-ml100k ablation-ml100k bench-index clean
+.PHONY: demo test check slow notebooks bench-ml100k ablation-ml100k bench-index bench-speed clean
 
 demo: $(INSTALLED)
 	$(BIN)/recsys demo --out runs/demo
@@ -34,6 +34,14 @@ bench-index: $(INSTALLED) .venv-peers/installed  ## the index beside its peers; 
 	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --out benchmarks/results/index-true
 	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --rows 1000000 --out benchmarks/results/index-1m
 	$(BIN)/python -m benchmarks.index.tables benchmarks/results/index-1m/index.json
+
+bench-speed: $(INSTALLED) .venv-recommenders/installed  ## training speed and memory beside RecTools' SASRec
+	$(BIN)/python -m benchmarks.peers.speed
+
+.venv-recommenders/installed: benchmarks/peers/requirements.txt
+	test -d .venv-recommenders || $(PYTHON) -m venv .venv-recommenders
+	.venv-recommenders/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
 
 .venv-peers/installed: benchmarks/index/requirements-peers.txt
 	test -d .venv-peers || $(PYTHON) -m venv .venv-peers

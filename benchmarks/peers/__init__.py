@@ -1,0 +1,1 @@
+"""The best published recommenders beside ours: the same cases, judged by our evaluator."""
