@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -64,6 +64,8 @@ class Bundle:
     prior: TransitionPrior | None
     training: dict[str, Any]
     """The curve, the protocol and the fingerprint of the rows trained on."""
+    interests: Sequence[Sequence[str]] | None = None
+    """(N + 1,) those discovered in each item's text; None where the categories are the interests."""
     fingerprint: str = ""
     """Of all core files; indexes and answers carry it."""
 
@@ -83,7 +85,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     (beside / "config.toml").write_text(config_toml(bundle.config), encoding="utf-8")
-    _write_json(beside / "vocabulary.json", asdict(bundle.vocabulary))
+    _write_json(beside / "vocabulary.json", asdict(bundle.vocabulary) | {"interests": bundle.interests})
     _write_json(beside / "training.json", bundle.training)
     bundle.catalogue.save(beside / "catalogue.parquet")
     _interactions_frame(bundle.interactions).write_parquet(beside / "interactions.parquet")
@@ -155,6 +157,7 @@ def load_bundle(folder: Path) -> Bundle:
         query_vectors=np.load(folder / "query_vectors.npy", allow_pickle=False),
         prior=_load_prior(folder, config),
         training=json.loads((folder / "training.json").read_text(encoding="utf-8")),
+        interests=raw.get("interests"),
         fingerprint=manifest["fingerprint"],
     )
 

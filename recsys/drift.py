@@ -211,5 +211,5 @@ def _by_chance(scaled: Floats, whole: Whole, shuffles: int, rng: np.random.Gener
 
 def _p_value(contrast: float, by_chance: Floats) -> float:
     """With the order that was seen counted among the shuffles, so that it is never 0; rounding breaks no tie."""
-    as_large = np.count_nonzero(by_chance >= contrast * (1 - 1e-5))
+    as_large = int(np.count_nonzero(by_chance >= contrast * (1 - 1e-5)))
     return (1 + as_large) / (1 + len(by_chance))
