@@ -12,11 +12,13 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys.catalogue import Catalogue
+from recsys.drift import drift_groups
 from recsys.evaluate import Judged
 from recsys.interactions import Interactions
 from recsys.lists import Figure, list_case_figures, list_figures
 from recsys.metrics import bootstrap_means, case_metrics, paired_p_values
 from recsys.split import Cases
+from recsys.taxonomy import Taxonomy
 
 DRAWS = 1000
 GROUP_METRICS = ("recall@10", "ndcg@10", "mrr@10", "recall@200")
@@ -35,6 +37,8 @@ class Ground:
     counts: npt.NDArray[np.int64]
     """(N + 1,) how often each item was trained on."""
     seed: int
+    taxonomy: Taxonomy | None = None
+    """What items are of interest for; None leaves the groups by drift out."""
 
 
 def report(judged: Mapping[str, Judged], ground: Ground, protocol: Mapping[str, Any], *, best: str) -> dict[str, Any]:
@@ -144,9 +148,10 @@ def _compared(
 
 
 def _groups(ground: Ground) -> dict[str, npt.NDArray[np.bool_]]:
-    """Cases by the length of their history and by how often their (first) target was trained on.
+    """Cases by the length of their history, whether interests moved in it, and how often their target was trained on.
 
-    Head items hold the most chosen half of all training interactions, middle items the next three tenths.
+    It is the first target that counts. Head items hold the most chosen half of all training interactions, middle
+    items the next three tenths.
     """
     cases, counts = ground.cases, ground.counts
     lengths = cases.stops - cases.starts
@@ -156,6 +161,8 @@ def _groups(ground: Ground) -> dict[str, npt.NDArray[np.bool_]]:
         "history 50-199": (lengths >= 50) & (lengths < 200),
         "history 200+": lengths >= 200,
     }
+    if ground.taxonomy is not None:
+        groups |= drift_groups(ground.interactions, ground.taxonomy, cases, seed=ground.seed)
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order]) - counts[order]
     share_before = np.empty(len(counts))

@@ -33,6 +33,7 @@ from recsys.evaluate import judge, target_ranks
 from recsys.figures import Ground, cases_frame, rankings_frame, report
 from recsys.histories import case_histories
 from recsys.interactions import Interactions
+from recsys.interests import bundle_taxonomy
 from recsys.metrics import ndcg
 from recsys.ranking import OUT, mask_seen, top_k
 from recsys.recommend import behind, rescore
@@ -69,15 +70,14 @@ def evaluate_bundle(
         validation, test = (without_request_time(cases, interactions) for cases in (validation, test))
     scorers = {
         **tower_scorers(bundle, allow_repeats=protocol.allow_repeats),
-        **baseline_scorers(
-            split, bundle, thinned(validation, VALIDATION_CASES), allow_repeats=protocol.allow_repeats
-        ),
+        **baseline_scorers(split, bundle, thinned(validation, VALIDATION_CASES), allow_repeats=protocol.allow_repeats),
     }
     judged = {
         name: judge(scorer, test, interactions, allow_repeats=protocol.allow_repeats)
         for name, scorer in scorers.items()
     }
-    ground = Ground(interactions, bundle.catalogue, test, item_counts(split.train, num_items=num_items), seed)
+    counts = item_counts(split.train, num_items=num_items)
+    ground = Ground(interactions, bundle.catalogue, test, counts, seed, bundle_taxonomy(bundle))
     best = "two_tower+prior" if "two_tower+prior" in judged else "two_tower"
     said = {
         **split.protocol,

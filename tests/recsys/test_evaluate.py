@@ -14,7 +14,8 @@ from recsys.interactions import read_interactions
 from recsys.lists import gini
 from recsys.ranking import OUT, expected_ranks, mask_seen
 from recsys.split import Cases, leave_one_out
-from tests.worlds import chain_world
+from recsys.taxonomy import Taxonomy
+from tests.worlds import chain_world, drift_world
 
 ITEMS = ("ant", "bee", "cow", "dog", "eel")
 CATALOGUE = Catalogue(
@@ -194,6 +195,21 @@ def test_groups_by_hand():
         assert groups[group]["cases"] == len(its_ranks)
         mean = sum(1 / rank for rank in its_ranks) / len(its_ranks)
         assert groups[group]["one"]["mrr@10"]["value"] == pytest.approx(mean)
+
+
+def test_users_who_moved_are_a_group_of_their_own():
+    (stay, catalogue, _), (move, _, _) = (drift_world(users=12, switches=switches, seed=2) for switches in (0, 1))
+    taxonomy = Taxonomy.of(catalogue.categories)
+    for interactions, group, most in ((stay, "drift low", 12), (move, "drift high", 12)):
+        cases = leave_one_out(interactions).test
+        counts = np.ones(len(catalogue) + 1, dtype=np.int64)
+        ground = Ground(interactions, catalogue, cases, counts, seed=0, taxonomy=taxonomy)
+        one = judged([[1]] * 12, [2.0] * 12)
+        groups = report({"one": one, "two": one}, ground, {}, best="one")["groups"]
+        told = {name: its["cases"] for name, its in groups.items() if name.startswith("drift")}
+        assert sum(told.values()) == most
+        assert told[group] >= 11
+        assert groups[group]["one"]["mrr@10"]["value"] == 0.5
 
 
 def test_intervals_hold_the_value_and_p_values_tell_better_from_same(ground):

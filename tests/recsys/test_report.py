@@ -91,6 +91,12 @@ def test_the_cases_are_the_last_event_of_every_user(left, bundle):
     assert said["seen_targets"] == 0  # nobody of the chain world returns to an item
 
 
+def test_nobody_moves_in_a_history_too_short_to_tell(left):
+    _, metrics, _, _ = left
+    assert metrics["groups"]["drift low"]["cases"] == 120
+    assert "drift high" not in metrics["groups"]
+
+
 def test_what_the_chain_world_teaches_is_found(left):
     _, metrics, _, _ = left
     figures = {name: recommender["ndcg@10"]["value"] for name, recommender in metrics["recommenders"].items()}
