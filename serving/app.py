@@ -45,6 +45,7 @@ Top-k recommendations for a user, for a history, or for nobody known.
 Instants are unix seconds, UTC. Errors are problem documents (RFC 9457).
 """
 
+READINGS_EVERY_S = 5.0
 
 hot = APIRouter(prefix="/v1", tags=["recommendations"], route_class=HotRoute)
 recommendations = APIRouter(prefix="/v1", tags=["recommendations"])
@@ -128,10 +129,10 @@ def create_app(
         trial = None if load_trial is None else _trial(settings, load_trial)
         app.state.owner = owner = ServiceOwner(Variant("main", load), trial=trial, batch=settings.batch, meters=meters)
         owner.start()
-        watchers = _watchers(owner, settings)
+        aside = [*_watchers(owner, settings), asyncio.create_task(_read_meters(owner))]
         yield
-        for watcher in watchers:
-            watcher.cancel()
+        for task in aside:
+            task.cancel()
         owner.stop()
 
     app = FastAPI(
@@ -167,6 +168,13 @@ def _watchers(owner: ServiceOwner, settings: Settings) -> list["asyncio.Task[Non
         for variant, folder in zip(owner.variants(), folders, strict=False)
         if every_s and folder is not None
     ]
+
+
+async def _read_meters(owner: ServiceOwner) -> None:
+    """Of several workers a scrape reaches one; the others must show their state by themselves."""
+    while True:
+        await asyncio.sleep(READINGS_EVERY_S)
+        owner.take_readings()
 
 
 def _telemetry(*, wanted: bool) -> TelemetryConfig:

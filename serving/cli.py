@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from index.errors import VectorIndexError
 from recsys.errors import InputError
-from serving import data_commands, demo, doctor, index_commands, key_commands, train_commands
+from serving import data_commands, demo, doctor, export_commands, index_commands, key_commands, train_commands
 
 if TYPE_CHECKING:
     from serving.schemas import RecommendAnswer, RecommendRequest
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(index_commands.app, name="index")
+app.add_typer(export_commands.app, name="export")
 app.add_typer(key_commands.app, name="keys")
 app.command()(demo.demo)
 app.command()(train_commands.train)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from serving.meters import Meters
+from serving.readings import Readings
 from serving.schemas import RecommendAnswer, RecommendRequest
 from serving.service import Service
 from serving.settings import BatchSettings
@@ -68,6 +69,7 @@ class ServiceOwner:
         self.main = main
         self.trial = trial
         self.meters = meters or Meters()
+        self._readings = Readings(self.meters)
         self._batch = batch or BatchSettings()
         self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._came_together = 1
@@ -140,11 +142,9 @@ class ServiceOwner:
     def take_readings(self) -> None:
         """Bring up to date the meters that show a state and are not counted as things happen."""
         self.meters.queue.set(self._waiting.qsize())
-        self.meters.model.clear()
         for variant in self.variants():
             if (service := variant.running) is not None:
-                self.meters.index_items.labels(variant.name).set(len(service.index))
-                self.meters.model.labels(variant.name, service.bundle.fingerprint[:12], "torch").set(1)
+                self._readings.take(variant.name, service)
 
     def _first_load(self, variant: Variant) -> None:
         try:

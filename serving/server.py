@@ -11,6 +11,7 @@ import uvicorn
 
 from recsys.errors import InputError
 from serving.app import create_app
+from serving.runtimes import with_quickest_tower
 from serving.service import Service, open_service
 from serving.settings import Settings
 from serving.workers import supervise
@@ -50,9 +51,13 @@ def serve_at(listener: socket.socket, settings: Settings) -> None:
     failures: list[Exception] = []
     folder, trial = folder_of(settings), settings.trial.bundle
 
+    def load(link: Path) -> Service:
+        place = link.resolve()  # followed once, so that all files come from one bundle
+        return with_quickest_tower(open_service(place), place, settings.tower)
+
     def load_or_stop() -> Service:
         try:
-            return open_service(folder.resolve())
+            return load(folder)
         except Exception as failure:
             if not server.should_exit and not app.state.owner.main.running:  # later, what runs goes on
                 failures.append(failure)
@@ -62,7 +67,7 @@ def serve_at(listener: socket.socket, settings: Settings) -> None:
     app = create_app(
         load_or_stop,
         settings=settings,
-        load_trial=None if trial is None else lambda: open_service(trial.resolve()),
+        load_trial=None if trial is None else lambda: load(trial),
     )
     server = uvicorn.Server(
         uvicorn.Config(
@@ -81,7 +86,7 @@ def serve_at(listener: socket.socket, settings: Settings) -> None:
 
 
 def folder_of(settings: Settings) -> Path:
-    """The folder of the bundle to serve. Who loads it follows a link once, so that all files come from one place.
+    """The folder of the bundle to serve, or the link in its place.
 
     Raises:
         InputError: The settings name none.

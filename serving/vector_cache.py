@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from recsys.histories import Histories
+from serving.drift import QueryDrift
 
 Encode = Callable[[Histories], Tensor]
 """B histories → (B, D) user vectors."""
@@ -23,32 +24,43 @@ Encode = Callable[[Histories], Tensor]
 class VectorCache:
     """An `Encode` that remembers. One thread uses it."""
 
-    def __init__(self, encode: Encode, *, most: int) -> None:
+    def __init__(self, encode: Encode, *, most: int, drift: QueryDrift | None = None, runtime: str = "torch") -> None:
         """Stand before another one.
 
         Args:
             encode: Computes what is not here.
             most: How many vectors are kept; the least recently used is dropped.
+            drift: Is shown every vector that is given out.
+            runtime: In what `encode` computes, for whoever asks.
         """
+        self.drift = drift
+        self.runtime = runtime
         self._encode = encode
         self._most = most
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
-        self.hits = 0
-        self.misses = 0
+        self._counts = {"hit": 0, "miss": 0}
 
     def __call__(self, histories: Histories) -> Tensor:
         """User vectors of B histories, computed for those that are not kept."""
         digests = history_digests(histories)
         missing = [row for row, digest in enumerate(digests) if digest not in self._kept]
-        self.hits += len(digests) - len(missing)
-        self.misses += len(missing)
+        self._counts["hit"] += len(digests) - len(missing)
+        self._counts["miss"] += len(missing)
         fresh = self._fresh(histories, missing, digests)
         vectors = [fresh[digest] if digest in fresh else self._used(digest) for digest in digests]
         for digest, vector in fresh.items():
             self._kept[digest] = vector
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
-        return torch.stack(vectors)
+        given = torch.stack(vectors)
+        if self.drift is not None:
+            self.drift.note(given.numpy())
+        return given
+
+    def take_counts(self) -> dict[str, int]:
+        """How many were found and how many were not, since this was last asked."""
+        counts, self._counts = self._counts, {"hit": 0, "miss": 0}
+        return counts
 
     def clear(self) -> None:
         """Forget all of them, as when the vectors of items have changed."""
