@@ -15,7 +15,7 @@ from pyroaring import BitMap
 
 from index.bitmaps import Slots
 from index.grouping import grouped
-from index.kinds import HNSW, FastScan, IVFFastScan, IVFFlat
+from index.kinds import HNSW, FastScan, IVFFastScan, IVFFlat, candidates
 from index.neighbours import Scores, Vectors
 from index.vectors import SealedVectors, selector_of
 
@@ -28,7 +28,6 @@ _ROWS_TO_PLACE_A_CLUSTER = 39  # FAISS's own lower bound
 _ROWS_TO_TRAIN_A_CLUSTER = 64
 _ROWS_TO_TRAIN_CODES = 65_536
 _ROWS_AT_ONCE = 65_536
-_FEWEST_CANDIDATES = 200
 
 
 class CpuEngine:
@@ -117,9 +116,8 @@ class CpuEngine:
                 return faiss.IndexRefineSearchParameters(k_factor=self._candidates(k) / k, base_index_params=inner)
 
     def _candidates(self, k: int) -> int:
-        """How many rows the codes propose: however short the answer, codes err by some dozens of places."""
         assert not isinstance(self.kind, IVFFlat)
-        return max(_FEWEST_CANDIDATES, math.ceil(k * self.kind.k_factor))
+        return candidates(k, self.kind.k_factor)
 
     def _nprobe(self, share: float) -> int:
         assert isinstance(self.kind, IVFFastScan | IVFFlat)
@@ -128,8 +126,8 @@ class CpuEngine:
 
     def _ef(self, k: int, share: float, *, selects: bool) -> int:
         assert isinstance(self.kind, HNSW)
-        candidates = self._candidates(k) / (share if selects else 1.0)  # where k was not raised to be sifted
-        return math.ceil(max(self.kind.ef_search / share, candidates))
+        proposed = self._candidates(k) / (share if selects else 1.0)  # where k was not raised to be sifted
+        return math.ceil(max(self.kind.ef_search / share, proposed))
 
     def cost_ns(self, queries: int, k: int, share: float = 1.0, *, selects: bool = False) -> float:
         """About how long a batch takes on one core when only a share of the rows counts."""

@@ -5,6 +5,7 @@ and are what compaction rebuilds from. ``half`` keeps them as float16, which hal
 to about three digits.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,6 +118,8 @@ Kind = CpuKind | GpuKind
 
 EXACT = Exact()
 
+_FEWEST_CANDIDATES = 200
+
 EXACT_UP_TO_ROWS = 50_000
 """Where exact search takes about a millisecond (50,000 × 128, one core) and a batch is as quick as any other kind's."""
 
@@ -129,6 +132,16 @@ def default_for(rows: int) -> Kind:
         (Exact(half=False), FastScan(k_factor=4.0, numbers_per_code=1, half=False))
     """
     return EXACT if rows <= EXACT_UP_TO_ROWS else FastScan()
+
+
+def candidates(k: int, k_factor: float) -> int:
+    """How many rows the codes propose for an answer of k: however short it is, they err by some dozens of places.
+
+    Example:
+        >>> candidates(10, 4.0), candidates(100, 4.0)
+        (200, 400)
+    """
+    return max(_FEWEST_CANDIDATES, math.ceil(k * k_factor))
 
 
 def to_json(kind: Kind) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from index import door
 from index.errors import VectorIndexError
 from index.filters import Attributes, Filter, IdList, as_ids
 from index.grouping import grouped
-from index.kinds import HNSW, IVFFastScan, IVFFlat, Kind
+from index.kinds import HNSW, IVFFastScan, IVFFlat, Kind, candidates
 from index.milvus_collections import as_row, built_as, connected, create, digest, refuse_pretended, stands, versions
 from index.milvus_expression import expression
 from index.neighbours import Ids, Neighbours, Vectors, best_of, merged, nobody, ties_by_id
@@ -173,7 +173,7 @@ class MilvusIndex:
             case IVFFlat(nlist=nlist, nprobe=nprobe):
                 return {"nprobe": nlist if k == _MOST else nprobe}
             case IVFFastScan(nlist=nlist, nprobe=nprobe, k_factor=k_factor):
-                return {"nprobe": nlist if k == _MOST else nprobe, "reorder_k": min(_MOST, int(k * k_factor))}
+                return {"nprobe": nlist if k == _MOST else nprobe, "reorder_k": min(_MOST, candidates(k, k_factor))}
             case HNSW(ef_search=ef_search):
                 return {"ef": max(k, ef_search)}
             case _:

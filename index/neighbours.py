@@ -60,7 +60,7 @@ def merged(answers: Sequence[Neighbours], k: int) -> Neighbours:
 def ties_by_id(found: Neighbours) -> Neighbours:
     """The same answer with equal scores ordered by id; the scores already descend."""
     tied = found.scores[:, 1:] == found.scores[:, :-1]
-    for row in np.flatnonzero(tied.any(axis=1)) if tied.any() else ():
+    for row in np.flatnonzero(tied.any(axis=1)) if np.count_nonzero(tied) else ():
         order = np.lexsort((found.ids[row], -found.scores[row]))
         found.ids[row] = found.ids[row, order]
     return found

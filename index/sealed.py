@@ -64,7 +64,9 @@ class Sealed:
         return first if last - first + 1 == len(self) else None
 
     def _ids_at(self, slots: Slots) -> Ids:
-        return self.ids[slots] if self._first is None else slots + self._first
+        if self._first is None:
+            return self.ids[slots]
+        return slots + self._first if self._first else slots
 
     def search_whole(
         self,

@@ -39,10 +39,15 @@ def batch_64_qps(search: Search, queries: npt.NDArray[np.float32], seconds: floa
     return BATCH / float(np.median(times))
 
 
-def side_by_side(one: Search, other: Search, queries: npt.NDArray[np.float32], rounds: int) -> tuple[float, float]:
-    """Median seconds of two searches that take turns, so that what disturbs the machine disturbs both."""
+def side_by_side(one: Search, other: Search, queries: npt.NDArray[np.float32], seconds: float) -> tuple[float, float]:
+    """Median seconds of two searches that take turns, so that what disturbs the machine disturbs both.
+
+    They take at least ten turns each, and at most four hundred.
+    """
     times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(-2, rounds):
+    for turn in range(-2, 400):
+        if turn >= 10 and sum(map(sum, times)) > seconds:
+            break
         for kept, search in zip(times, (one, other), strict=True):
             started = time.perf_counter()
             search(queries)
