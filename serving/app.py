@@ -16,10 +16,12 @@ from fastapi.telemetry import TelemetryConfig
 from serving.access import Access
 from serving.admin_routes import administration, metrics_route
 from serving.admission import Admission
-from serving.doors import Owner, owner_of
+from serving.batch_routes import batches
+from serving.doors import Owner, owner_of, read_ahead
 from serving.event_routes import events
 from serving.fields import Name
 from serving.hot_route import HotRoute
+from serving.item_routes import items
 from serving.logs import user_tags
 from serving.meters import Meters
 from serving.owner import ServiceOwner
@@ -64,7 +66,9 @@ async def recommend(asked: RecommendRequest, request: Request) -> RecommendAnswe
     nobody knows, and the answer is what is popular now; `path` says which it was.
     """
     request.scope[USER_ID] = asked.user_id
-    return await owner_of(request).recommend(asked)
+    owner = owner_of(request)
+    await read_ahead(owner, [asked])
+    return await owner.recommend(asked)
 
 
 @recommendations.get(
@@ -143,7 +147,7 @@ def create_app(
         redoc_url=None,
         telemetry=_telemetry(wanted=settings.server.telemetry),
     )
-    for router in (hot, recommendations, events, operations, administration, metrics_route):
+    for router in (hot, batches, recommendations, events, items, operations, administration, metrics_route):
         app.include_router(router)
     answer_with_problems(app)
     # The last one added stands outermost.

@@ -77,6 +77,15 @@ class ColdItems:
             return None
         return TextVector(self.reader.fingerprint, self.reader([text])[0])
 
+    def remember(self, documents: Sequence[ItemDocument]) -> None:
+        """Read the texts of items that will be encoded in a moment, by a thread that must not wait.
+
+        Raises:
+            UnavailableError: The encoder is not on this machine.
+        """
+        if self.reads_text:
+            self.reader(_as_catalogue(documents).texts()[1:])
+
     def vectors(
         self,
         documents: Sequence[ItemDocument],  # (C,)

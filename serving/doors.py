@@ -1,10 +1,13 @@
-"""What the doors of the HTTP service have in common: whom they ask."""
+"""What the doors of the HTTP service have in common: whom they ask, and what is done before asking."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from serving.owner import ServiceOwner
+from serving.schemas import RecommendRequest
 
 
 def owner_of(request: Request) -> ServiceOwner:
@@ -14,3 +17,15 @@ def owner_of(request: Request) -> ServiceOwner:
 
 
 Owner = Annotated[ServiceOwner, Depends(owner_of)]
+
+
+async def read_ahead(owner: ServiceOwner, requests: Sequence[RecommendRequest]) -> None:
+    """Read the texts of items that requests bring along, where neither the loop nor the model waits for it.
+
+    Raises:
+        NotReadyError: Nothing is loaded yet.
+        UnavailableError: There is no encoder to read them.
+    """
+    told = [event.item.document() for request in requests for event in request.history if event.item is not None]
+    if told:
+        await asyncio.to_thread(owner.service().items.cold.remember, told)

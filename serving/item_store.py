@@ -1,6 +1,6 @@
 """Items that came, changed or went while the service ran: one SQLite file that brings every bundle up to date.
 
-An item keeps its number for ever, so that no number ever means two items.
+What is removed leaves its name and number, so that a bundle that holds it does not bring it back.
 """
 
 import json
@@ -15,7 +15,7 @@ from serving.sqlite_file import SqliteFile
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS items (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    number INTEGER PRIMARY KEY,
     item_id TEXT NOT NULL UNIQUE,
     change INTEGER NOT NULL,
     document TEXT,

@@ -1,8 +1,8 @@
 """The bundle's catalogue with what has come, changed and gone since it was trained.
 
-Items of the bundle keep their item_idx. One that was put later has the bundle's N plus its number in the item store,
-which is never given to another. Histories may hold any of them; the prior, which knows the bundle's items only, treats
-the others as items that nothing ever followed.
+Items of the bundle keep their item_idx. Those that were put later are numbered from N + 1 in the order in which they
+first came, and as long as this object lives no number is given to another, not even after a removal. Histories may hold
+any of them; the prior, which knows the bundle's items only, treats the others as items that nothing ever followed.
 
 N items of the bundle, D width.
 """
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -66,7 +65,8 @@ class LiveItems:
         rows[: self._first] = bundle.item_vectors
         self.vectors: Tensor = torch.from_numpy(rows)
         """(more than N, D) by item_idx, bundle's and live ones and those told in requests; a row may be unused."""
-        self._numbers: dict[str, int] = {}
+        self._given: dict[str, int] = {}  # every item_idx beyond N that was ever given
+        self._live: dict[str, int] = {}  # those of items that are there
         self._documents: dict[int, ItemDocument] = {}
         self._live_ids: dict[int, str] = {}
         self._gone: set[int] = set()
@@ -78,17 +78,16 @@ class LiveItems:
         """Take in what was put and removed since; says whether the vector of a known item is another now.
 
         Raises:
-            UnavailableError: As at the start; what was taken in until then stays.
+            UnavailableError: As at the start; it is tried again the next time.
         """
         if self._store.newest() == self._seen:
             return False
         changes = self._store.since(self._seen)
-        changed = False
-        for start in range(0, len(changes), _AT_ONCE):
-            part = changes[start : start + _AT_ONCE]
-            changed |= self._put([item for item in part if item.document is not None])
-            changed |= self._remove([item for item in part if item.document is None])
-            self._seen = part[-1].change
+        put = sorted((item for item in changes if item.document is not None), key=lambda item: item.number)
+        changed = self._remove([item for item in changes if item.document is None])
+        for start in range(0, len(put), _AT_ONCE):
+            changed |= self._put(put[start : start + _AT_ONCE])
+        self._seen = changes[-1].change
         return changed
 
     def index_of(self, item_id: str) -> int:
@@ -96,7 +95,7 @@ class LiveItems:
 
         An item of the bundle that was removed is still known to histories; one that was put and removed is not.
         """
-        return self._catalogue.index_of(item_id) or self._numbers.get(item_id, 0)
+        return self._catalogue.index_of(item_id) or self._live.get(item_id, 0)
 
     def is_offered(self, item_idx: int) -> bool:
         """Whether an item may be recommended and named: it is known and was not removed."""
@@ -170,34 +169,31 @@ class LiveItems:
             self._gone.discard(idx)
             if idx >= self._first:
                 self._live_ids[idx] = item.item_id
-                self._numbers[item.item_id] = idx
+                self._live[item.item_id] = idx
         return changed
 
     def _remove(self, items: Sequence[StoredItem]) -> bool:
-        changed = False
+        changed, removed = False, []
         for item in items:
-            idx = self._item_idx(item)
-            had_changed = self._documents.pop(idx, None) is not None
-            if idx < self._first:
+            idx = self._catalogue.index_of(item.item_id)
+            if idx:
                 self._gone.add(idx)
                 self.vectors[idx] = torch.from_numpy(self._trained[idx])  # histories go on with what it was trained as
-                changed |= had_changed
+                changed |= idx in self._documents
             else:
+                idx = self._live.pop(item.item_id, 0)
                 self._live_ids.pop(idx, None)
-                self._numbers.pop(item.item_id, None)
-        self._index.delete([self._item_idx(item) for item in items])
+            self._documents.pop(idx, None)
+            removed.append(idx)
+        self._index.delete(removed)  # 0, of what was never here, is in no index
         return changed
 
     def _item_idx(self, item: StoredItem) -> int:
-        return self._catalogue.index_of(item.item_id) or self._first - 1 + item.number
+        known = self._catalogue.index_of(item.item_id)
+        return known or self._given.setdefault(item.item_id, self._first + len(self._given))
 
     def _attributes(self, documents: Sequence[ItemDocument]) -> Attributes:
         numbers = {
             name: [document.numbers.get(name, np.nan) for document in documents] for name in self._catalogue.numbers
         }
         return Attributes([document.categories for document in documents], numbers)
-
-
-def live_vectors(items: LiveItems) -> npt.NDArray[np.float32]:
-    """The vectors of all items as an array that shares their memory."""
-    return np.asarray(items.vectors.numpy())

@@ -13,6 +13,9 @@ from recsys.interactions import read_interactions
 from recsys.run import run_training
 from serving.index_commands import build_index
 from serving.service import open_service
+from tests.recsys.conftest import encoder_folder
+
+__all__ = ["encoder_folder"]  # a fixture of theirs
 
 ITEMS, USERS, EVENTS = 40, 90, 9
 HOUR_S = 3_600
@@ -70,6 +73,40 @@ def other_shop(tmp_path_factory):
 @pytest.fixture(scope="session")
 def shop_without_clock(tmp_path_factory):
     return train_shop(tmp_path_factory.mktemp("clockless") / "bundle", clock=False)
+
+
+KINDS = ("qqqq qqqq qqqq", "茶书茶书茶书", "7777 7777 7777")
+
+
+@pytest.fixture(scope="session")
+def kinds_shop(tmp_path_factory, encoder_folder):
+    """A bundle whose items are of three kinds, told by title in half of them, by vector in the others.
+
+    Everyone loves one kind.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(120):
+        mine = np.flatnonzero(np.arange(30) % 3 == user % 3)
+        rows += [(f"u{user}", f"i{item}", at) for at, item in enumerate(rng.permutation(mine)[:8])]
+    items = pl.DataFrame(
+        {
+            "item_id": [f"i{item}" for item in range(30)],
+            "title": [KINDS[item % 3] if item % 2 else "" for item in range(30)],
+            "vector": [None if item % 2 else np.eye(3)[item % 3].tolist() for item in range(30)],
+        }
+    )
+    folder = tmp_path_factory.mktemp("kinds") / "bundle"
+    catalogue, _ = read_catalogue(items)
+    interactions = pl.DataFrame(rows, schema=["user_id", "item_id", "position"], orient="row")
+    table, catalogue, _ = read_interactions(interactions, catalogue)
+    knobs = ("width=16", "train.epochs=6", "train.tracker=none", f"item_tower.encoder={encoder_folder}")
+    bundle = run_training(
+        table, catalogue, read_config(overrides=[*knobs, "prior.enabled=false", "item_tower.item_id=false"]), folder
+    )
+    build_index(bundle, folder)
+    write_manifest(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
