@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check slow notebooks bench-ml100k ablation-ml100k bench-index bench-speed clean
+.PHONY: demo test check slow notebooks bench-ml100k bench-ml1m bench-beauty ablation-ml100k bench-index bench-speed clean
 
 demo: $(INSTALLED)
 	$(BIN)/recsys demo --out runs/demo
@@ -24,8 +24,15 @@ slow: $(INSTALLED)  ## the tests that take minutes
 notebooks: $(INSTALLED)  ## execute the notebooks
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
 
-bench-ml100k: $(INSTALLED)  ## README's table: five seeds against the baselines
+bench-ml100k: $(INSTALLED) .venv-recommenders/installed  ## README's table: five seeds beside baselines and peers
 	$(BIN)/python -m benchmarks.accuracy.run ml-100k
+
+bench-ml1m: $(INSTALLED) .venv-recommenders/installed  ## the same on data/ml-1m, which has to be put there by hand
+	$(BIN)/python -m benchmarks.accuracy.run ml-1m
+
+bench-beauty: $(INSTALLED) .venv-recommenders/installed  ## the same on data/amazon-beauty, under two protocols
+	$(BIN)/python -m benchmarks.accuracy.run amazon-beauty
+	$(BIN)/python -m benchmarks.accuracy.run amazon-beauty-temporal
 
 ablation-ml100k: $(INSTALLED)  ## README's ablation: one part left out at a time
 	$(BIN)/python -m benchmarks.accuracy.run ml-100k --ablation

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.data import BENCHMARKS, fetch
-from benchmarks.accuracy.seeds import Job, run_seed, summarise
+from benchmarks.accuracy.seeds import Job, job_peers, run_seed, summarise
 from benchmarks.accuracy.tables import write_tables
+from benchmarks.peers.exchange import PEERS
 
 RESULTS = Path("benchmarks/results")
 EVERYTHING = "everything"
@@ -38,6 +39,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=None, help="other seeds than the benchmark's")
     parser.add_argument("--out", type=Path, default=None, help="where runs are kept (runs/bench-DATA)")
     parser.add_argument("--ablation", action="store_true", help="leave out one part at a time")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="who runs beside ours")
+    parser.add_argument("--minutes", type=float, default=30, help="how long one of them may learn")
     parser.add_argument("--only", choices=ABLATION, default=None, help="train just this variant, and write no table")
     given = parser.parse_args()
     benchmark = BENCHMARKS[given.data]
@@ -64,7 +67,8 @@ def main() -> None:
         seeds = given.seed or benchmark.seeds[:1]
         result = {"variants": [summarise(job(variant), seeds) for variant in ABLATION]}
     else:
-        result = summarise(job(EVERYTHING), given.seed or benchmark.seeds)
+        peers = job_peers(job(EVERYTHING), given.peers, minutes=given.minutes)
+        result = summarise(job(EVERYTHING), given.seed or benchmark.seeds, peers)
     result["command"] = " ".join(["python -m benchmarks.accuracy.run", *sys.argv[1:]])
     target = RESULTS / f"{given.data}{'-ablation' if given.ablation else ''}.json"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ Shapes: Q cases, S seeds.
 import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ import polars as pl
 
 from benchmarks.accuracy.data import read_tables
 from benchmarks.machine import describe_machine
+from benchmarks.peers.judge import run_peers
 from recsys.bundle import load_bundle
-from recsys.config import read_config
-from recsys.metrics import bootstrap_means, paired_p_value
+from recsys.config import read_config, settle_split
+from recsys.metrics import bootstrap_means, case_metrics, paired_p_value
 from recsys.report import Protocol, evaluate_bundle, save_report
 from recsys.run import run_training
+from recsys.split import make_split
 
 SHOWN = ("ndcg@10", "recall@10", "mrr@10", "recall@50", "recall@200")
 OURS = ("two_tower", "two_tower+prior")
+RENAMED = {"item_knn": "implicit_item_knn"}
+"""A peer that bears the name of a baseline of ours."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,16 @@ class Job:
     protocol: Protocol
     folder: Path
     """Finished runs are kept here, a folder per seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Peer:
+    """A peer's figures on the cases of a job."""
+
+    figures: dict[str, npt.NDArray[np.float64]]
+    """Metric → (Q,), by user_id."""
+    facts: dict[str, Any]
+    """What its run says of itself: parameters, seconds, memory, versions, whether its time was up."""
 
 
 def run_seed(job: Job, seed: int) -> dict[str, Any]:
@@ -70,18 +84,28 @@ def run_seed(job: Job, seed: int) -> dict[str, Any]:
     return metrics
 
 
-def summarise(job: Job, seeds: Sequence[int]) -> dict[str, Any]:
+def summarise(job: Job, seeds: Sequence[int], peers: Mapping[str, Peer] | None = None) -> dict[str, Any]:
     """Means over seeds with bootstrap intervals over users, and ours against each other recommender, paired by case.
 
     Chance in a figure has two parts: a case's figure is first averaged over seeds, then users are resampled; the
     spread between seeds is told beside it.
+
+    Args:
+        job: What to train and judge; seeds that were run before are not run again.
+        seeds: S of them.
+        peers: `job_peers` of the same job.
     """
+    peers = peers or {}
     runs = [run_seed(job, seed) for seed in seeds]
     gains = {name: _gains(job, name, seeds) for name in runs[0]["recommenders"]}  # name → (S, Q) of NDCG@10
+    gains |= {name: peer.figures["ndcg@10"][None] for name, peer in peers.items()}
     users = np.arange(gains[OURS[0]].shape[1])
     recommenders = {}
     for name, per_seed in gains.items():
-        means = {metric: [run["recommenders"][name][metric]["value"] for run in runs] for metric in SHOWN}
+        if name in peers:
+            means = {metric: [float(peers[name].figures[metric].mean())] for metric in SHOWN}
+        else:
+            means = {metric: [run["recommenders"][name][metric]["value"] for run in runs] for metric in SHOWN}
         drawn = bootstrap_means(per_seed.mean(0)[:, None], users, draws=1000, rng=np.random.default_rng(0))
         low, high = np.quantile(drawn, [0.025, 0.975])
         recommenders[name] = {
@@ -109,6 +133,25 @@ def summarise(job: Job, seeds: Sequence[int]) -> dict[str, Any]:
         "recommenders": recommenders,
         "p_values": p_values,
         "cost": [run["cost"] for run in runs],
+        "peers": {name: peer.facts for name, peer in peers.items()},
+    }
+
+
+def job_peers(job: Job, names: Sequence[str], *, minutes: float) -> dict[str, Peer]:
+    """Let peers learn from the same rows and rank the same cases; what was run before is not run again."""
+    interactions, catalogue = read_tables(job.interactions, job.items, job.columns)
+    config = read_config(overrides=job.overrides)
+    split = make_split(interactions, settle_split(config.split, has_clock=interactions.occurred_at is not None))
+    request_time = job.protocol.request_time
+    found = run_peers(split, catalogue, names, job.folder / "peers", request_time=request_time, minutes=minutes)
+    # A case per user: in the order of their names, as `_gains` has them.
+    by_name = np.argsort(np.array(interactions.user_ids)[split.test.user_idx], kind="stable")
+    return {
+        RENAMED.get(name, name): Peer(
+            {metric: of[by_name] for metric, of in case_metrics(peer.judged.ranks, split.test.target_cases).items()},
+            peer.facts,
+        )
+        for name, peer in found.items()
     }
 
 

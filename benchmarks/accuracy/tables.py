@@ -7,20 +7,29 @@ from typing import Any
 
 READMES = (Path("README.md"), Path("README.zh.md"))
 LABELS = {
-    "two_tower+prior": "**two towers + transition prior** (what the demo serves)",
+    "two_tower+prior": "**two towers + transition prior** (what is served)",
     "two_tower": "**two towers alone**",
     "transitions": "transition counter",
     "item_knn": "item-kNN",
     "recent_popularity": "recent popularity",
     "popularity": "popularity",
+    "sasrec": "RecTools SASRec, full softmax",
+    "esasrec": "RecTools eSASRec",
+    "hstu": "RecTools HSTU",
+    "bert4rec": "RecTools BERT4Rec",
+    "ease": "RecTools EASE",
+    "ials": "iALS (implicit)",
+    "implicit_item_knn": "item-kNN (implicit)",
 }
+DATA = ("ml-100k", "ml-1m", "amazon-beauty", "amazon-beauty-temporal")
 
 
 def write_tables(results: Path) -> None:
     """Put every table whose results are there between its markers in both READMEs."""
     tables = {}
-    if (path := results / "ml-100k.json").exists():
-        tables["ml-100k"] = accuracy_table(json.loads(path.read_text(encoding="utf-8")))
+    for data in DATA:
+        if (path := results / f"{data}.json").exists():
+            tables[data] = accuracy_table(json.loads(path.read_text(encoding="utf-8")))
     if (path := results / "ml-100k-ablation.json").exists():
         tables["ml-100k-ablation"] = ablation_table(json.loads(path.read_text(encoding="utf-8"))["variants"])
     for readme in READMES:
