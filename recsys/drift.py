@@ -176,9 +176,9 @@ def case_drifts(interactions: Interactions, taxonomy: Taxonomy, cases: Cases, *,
     """The drift of each case's user, from the history before the case and nothing else."""
     drifts = []
     for user, start, stop in zip(cases.user_idx, cases.starts, cases.stops, strict=True):
-        rows = slice(max(int(start), int(stop) - MOST_EVENTS), int(stop))
-        mass = taxonomy.shares[interactions.item_idx[rows]].toarray()
-        known = mass.any(1)
+        rows = slice(int(start), int(stop))
+        mass = taxonomy.shares_of(interactions.item_idx[rows])
+        known = np.flatnonzero(mass.any(1))[-MOST_EVENTS:]
         when = None if interactions.occurred_at is None else interactions.occurred_at[rows][known]
         whole = shuffled_whole(mass[known], when)
         drifts.append(measure_drift(mass[known], whole, rng=user_rng(interactions.user_ids[user], seed=seed)))

@@ -145,21 +145,19 @@ class InterestReader:
     def read(
         self,
         user_id: str,
-        item_idx: npt.NDArray[np.integer],  # (H,)
+        mass: Floats,  # (H, C)
         occurred_at: npt.NDArray[np.int64] | None,  # (H,)
     ) -> UserInterests:
         """The interests that a history shows.
 
         Args:
             user_id: Whose it is.
-            item_idx: Oldest first.
+            mass: What each event is of, oldest first: see `Taxonomy.shares_of`. Those of no interest are passed over.
             occurred_at: Unix seconds; None where there is only an order.
         """
-        item_idx = item_idx[-MOST_EVENTS:]
-        mass = self.taxonomy.shares[item_idx].toarray()
-        known = mass.any(1)
+        known = np.flatnonzero(mass.any(1))[-MOST_EVENTS:]
         mass = mass[known]
-        when = None if occurred_at is None else occurred_at[-MOST_EVENTS:][known]
+        when = None if occurred_at is None else occurred_at[known]
         if not len(mass):
             return UserInterests(user_id, events=0, newest_at=None, drift_score=0.0, drift_p_value=1.0)
         whole = shuffled_whole(mass, when)
@@ -262,7 +260,8 @@ def interests_of(
         occurred_at = occurred_at[:events]
     if not events:
         raise UnknownUserError(f"user {user_id!r}: nothing is stored of the time before {at}. Ask about a later one.")
-    return (reader or InterestReader.of(bundle)).read(user_id, interactions.item_idx[rows][:events], occurred_at)
+    reader = reader or InterestReader.of(bundle)
+    return reader.read(user_id, reader.taxonomy.shares_of(interactions.item_idx[rows][:events]), occurred_at)
 
 
 def bundle_taxonomy(bundle: Bundle) -> Taxonomy:

@@ -3,7 +3,7 @@
 N items, C interests, T width of a text vector, K clusters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,24 @@ class Taxonomy:
     def __len__(self) -> int:
         """C."""
         return len(self.names)
+
+    def shares_of(
+        self, item_idx: npt.NDArray[np.integer], *, later: Callable[[int], Sequence[str]] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """(H, C) the part of each interest in each of H events.
+
+        Args:
+            item_idx: ``(H,)``.
+            later: Interests of items that came after this was made, whose numbers are beyond N; without it, and where
+                they are others than these, such items are of no interest.
+        """
+        known = item_idx < self.shares.shape[0]
+        mass: npt.NDArray[np.float32] = self.shares[np.where(known, item_idx, 0)].toarray()
+        if later is not None:
+            for event in np.flatnonzero(~known):
+                columns = [self.names.index(name) for name in later(int(item_idx[event])) if name in self.names]
+                mass[event, columns] = 1 / max(len(columns), 1)
+        return mass
 
 
 def discover_interests(

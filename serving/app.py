@@ -21,6 +21,7 @@ from serving.doors import Owner, owner_of, read_ahead
 from serving.event_routes import events
 from serving.fields import Name
 from serving.hot_route import HotRoute
+from serving.interest_routes import user_interests
 from serving.item_routes import items
 from serving.logs import user_tags
 from serving.meters import Meters
@@ -147,7 +148,17 @@ def create_app(
         redoc_url=None,
         telemetry=_telemetry(wanted=settings.server.telemetry),
     )
-    for router in (hot, batches, recommendations, events, items, operations, administration, metrics_route):
+    for router in (
+        hot,
+        batches,
+        recommendations,
+        events,
+        items,
+        user_interests,
+        operations,
+        administration,
+        metrics_route,
+    ):
         app.include_router(router)
     answer_with_problems(app)
     # The last one added stands outermost.

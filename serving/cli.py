@@ -9,7 +9,16 @@ from typer.core import TyperGroup
 
 from index.errors import VectorIndexError
 from recsys.errors import InputError
-from serving import data_commands, demo, doctor, export_commands, index_commands, key_commands, train_commands
+from serving import (
+    data_commands,
+    demo,
+    doctor,
+    export_commands,
+    index_commands,
+    interest_commands,
+    key_commands,
+    train_commands,
+)
 
 if TYPE_CHECKING:
     from serving.schemas import RecommendAnswer, RecommendRequest
@@ -40,6 +49,7 @@ app.add_typer(key_commands.app, name="keys")
 app.command()(demo.demo)
 app.command()(train_commands.train)
 app.command()(train_commands.evaluate)
+app.command()(interest_commands.interests)
 app.command()(doctor.doctor)
 
 BundleOption = Annotated[Path, typer.Option(help="The folder that `recsys train` left.")]

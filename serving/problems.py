@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from recsys.interests import UnknownUserError
 from serving.refusals import RefusedError, UnavailableError
 from serving.service import UnknownItemError
 from serving.variant import NotReadyError, SwapRefusedError
@@ -80,6 +81,7 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(UnknownItemError, _unknown_item)
+    app.add_exception_handler(UnknownUserError, _unknown_user)
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(NotReadyError, _not_ready)
     app.add_exception_handler(SwapRefusedError, _swap_refused)
@@ -148,6 +150,10 @@ def _unavailable(request: Request, error: Exception) -> Response:
 
 def _unknown_item(request: Request, error: Exception) -> Response:
     return problem(request.url.path, HTTPStatus.NOT_FOUND, str(error), kind=("unknown-item", "There is no such item"))
+
+
+def _unknown_user(request: Request, error: Exception) -> Response:
+    return problem(request.url.path, HTTPStatus.NOT_FOUND, str(error), kind=("unknown-user", "There is no such user"))
 
 
 def _not_ready(request: Request, error: Exception) -> Response:

@@ -25,7 +25,11 @@ def mover():
 def told(mover, user_id="u7", events=None):
     reader, interactions, _ = mover
     rows = interactions.of_user(interactions.user_index(user_id))
-    return reader.read(user_id, interactions.item_idx[rows][:events], interactions.occurred_at[rows][:events])
+    return reader.read(
+        user_id,
+        reader.taxonomy.shares_of(interactions.item_idx[rows][:events]),
+        interactions.occurred_at[rows][:events],
+    )
 
 
 def test_everything_told_of_a_user_fits_together(mover):
@@ -106,13 +110,14 @@ def test_nobody_and_nobody_yet_are_named(bundle):
 def test_items_of_no_interest_leave_an_empty_answer(mover):
     reader, interactions, _ = mover
     nothing = replace(reader, taxonomy=Taxonomy.of([()] * reader.taxonomy.shares.shape[0]))
-    found = nothing.read("u0", interactions.item_idx[:9], interactions.occurred_at[:9])
+    found = nothing.read("u0", nothing.taxonomy.shares_of(interactions.item_idx[:9]), interactions.occurred_at[:9])
     assert found == UserInterests("u0", events=0, newest_at=None, drift_score=0.0, drift_p_value=1.0)
 
 
 def test_without_a_clock_places_tell_when(mover):
     reader, interactions, planted = mover
-    found = reader.read("u7", interactions.item_idx[interactions.of_user(interactions.user_index("u7"))], None)
+    rows = interactions.of_user(interactions.user_index("u7"))
+    found = reader.read("u7", reader.taxonomy.shares_of(interactions.item_idx[rows]), None)
     assert abs(found.changes[0].event - planted["u7"][0]) <= 3
     assert (found.newest_at, found.changes[0].at, found.trajectory[0].first_at) == (None, None, None)
 

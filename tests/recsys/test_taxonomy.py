@@ -93,3 +93,11 @@ def test_discovered_interests_survive_json():
     again = Taxonomy.of(json.loads(json.dumps(interests)))
     assert again.names == Taxonomy.of(interests).names
     assert (again.shares != Taxonomy.of(interests).shares).nnz == 0
+
+
+def test_events_with_items_that_came_later():
+    taxonomy = Taxonomy.of([(), ("b", "a"), ("a",)])
+    told = {3: ("b", "unheard of", "a"), 9: ("unheard of",)}
+    item_idx = np.array([2, 3, 9, 1], dtype=np.int32)
+    assert taxonomy.shares_of(item_idx).tolist() == [[1, 0], [0, 0], [0, 0], [0.5, 0.5]]
+    assert taxonomy.shares_of(item_idx, later=told.__getitem__).tolist() == [[1, 0], [0.5, 0.5], [0, 0], [0.5, 0.5]]

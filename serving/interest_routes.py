@@ -1,0 +1,83 @@
+"""The door to what users are interested in."""
+
+import asyncio
+import time
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Path, Query
+
+from recsys.bundle import Bundle
+from recsys.interests import InterestReader, UnknownUserError, UserInterests
+from serving.doors import Owner
+from serving.fields import AnswerModel, Instant, Name
+from serving.problems import may_fail
+from serving.question import read_question
+from serving.schemas import RecommendRequest
+from serving.service import Service
+
+user_interests = APIRouter(prefix="/v1", tags=["users"])
+
+_readers: WeakKeyDictionary[Bundle, InterestReader] = WeakKeyDictionary()
+"""One per bundle that is served: what all its users are interested in is counted once."""
+
+
+class InterestsAnswer(AnswerModel):
+    """What a user is interested in, how it moved, and when it changed."""
+
+    interests: UserInterests
+    requested_at: int
+    """Unix seconds, UTC: nothing later was read."""
+    model: str
+    """The fingerprint of the bundle that answered."""
+
+
+@user_interests.get(
+    "/users/{user_id:path}/interests",
+    response_model_exclude_none=True,
+    responses=may_fail(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def interests(
+    user_id: Annotated[Name, Path(description="Whose interests.", examples=["196"])],
+    owner: Owner,
+    requested_at: Annotated[Instant | None, Query(description="Unix seconds, UTC; left out, it is now.")] = None,
+) -> InterestsAnswer:
+    """The interests of a user: core, rising, fading, dormant or exploring, and every change, from what to what.
+
+    It reads what the bundle holds of the user and what was stored since, as a recommendation would.
+    """
+    instant = int(time.time()) if requested_at is None else requested_at
+    reader, mass, occurred_at, model = await owner.run(partial(_history, user_id=user_id, requested_at=instant))
+    # Shuffling takes some time for a long history, and needs neither the model nor the index.
+    found = await asyncio.to_thread(reader.read, user_id, mass, occurred_at)
+    return InterestsAnswer(interests=found, requested_at=instant, model=model)
+
+
+def _history(
+    service: Service, *, user_id: str, requested_at: int
+) -> tuple[InterestReader, npt.NDArray[np.float32], npt.NDArray[np.int64] | None, str]:
+    """What the user did, as interests, and who reads it; in the service's thread.
+
+    Raises:
+        UnknownUserError: They have done nothing, or nothing before the instant.
+    """
+    service.take_in()
+    history = read_question(
+        RecommendRequest(user_id=user_id, requested_at=requested_at),
+        service.bundle,
+        service.items,
+        service.state.histories.read(user_id),
+        usual_event=service.usual_event,
+        now=requested_at,
+    ).history
+    if not len(history):
+        raise UnknownUserError(f"user {user_id!r}: nothing is stored of the time before {requested_at}.")
+    reader = _readers.get(service.bundle)
+    if reader is None:
+        reader = _readers[service.bundle] = InterestReader.of(service.bundle)
+    mass = reader.taxonomy.shares_of(history.item_idx, later=service.items.categories)
+    return reader, mass, history.occurred_at, service.bundle.fingerprint

@@ -1,0 +1,58 @@
+"""``recsys interests`` prints what `interests_of` tells."""
+
+import json
+
+import pytest
+from pydantic import TypeAdapter
+from typer.testing import CliRunner
+
+from recsys.interests import UserInterests, interests_of
+from serving.cli import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["interests", *map(str, arguments)])
+
+
+def test_as_json_it_is_what_interests_of_tells(shop, bundle):
+    result = run("--bundle", shop, "--user", "顾客3", "--json")
+    assert result.exit_code == 0
+    assert TypeAdapter(UserInterests).validate_json(result.stdout) == interests_of(bundle, "顾客3")
+
+
+def test_in_words_every_interest_has_its_line(shop):
+    result = run("--bundle", shop, "--user", "顾客3")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "user 顾客3: 9 events, the newest 2023-1" in lines[0]
+    assert "p = 1.000" in lines[0]
+    for interest in ("odd", "even"):
+        (line,) = [line for line in lines if line.split()[:1] == [interest]]
+        assert line.split()[1] in ("core", "exploring")
+    assert "No change that chance would not make as well." in result.stdout
+
+
+def test_as_of_an_earlier_instant(shop, bundle):
+    when = bundle.interactions.occurred_at[bundle.interactions.of_user(bundle.interactions.user_index("顾客3"))]
+    result = run("--bundle", shop, "--user", "顾客3", "--requested-at", int(when[5]), "--json")
+    assert json.loads(result.stdout)["events"] == 5
+
+
+def test_without_a_clock(shop_without_clock):
+    result = run("--bundle", shop_without_clock, "--user", "顾客3")
+    assert result.exit_code == 0
+    assert "0 ago" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--user", "路人"], "user '路人': nothing is stored"),
+        (["--user", "顾客3", "--requested-at", "soon"], "--requested-at soon: no instant"),
+        (["--user", "顾客3", "--requested-at", "1970-01-01"], "nothing is stored of the time before 0"),
+    ],
+)
+def test_what_cannot_be_told_is_said(shop, arguments, words):
+    result = run("--bundle", shop, *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
