@@ -22,7 +22,7 @@ Scores = Callable[[sparse.csr_matrix], npt.NDArray[np.float32]]
 Fit = Callable[..., Scores]
 """Makes a scorer of the (U, T) training matrix, under settings by name."""
 
-EASE_PENALTIES = (50, 100, 200, 400, 800)
+EASE_PENALTIES = (200, 50, 800, 100, 400)
 SIMILARITIES = {"cosine": CosineRecommender, "tf-idf": TFIDFRecommender, "bm25": BM25Recommender}
 CASES_AT_ONCE = 512
 

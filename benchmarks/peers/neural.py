@@ -1,7 +1,7 @@
 """Peers that read histories in order: SASRec, eSASRec, HSTU and BERT4Rec, as RecTools has them.
 
 Each takes its authors' settings for that kind of data, told by how long histories are, and stops where validation no
-longer gets better or time is up. What is ours here is the loop around them, and that no logits are made for padding.
+longer gets better or time is up. What is ours here is the loop around them, and `benchmarks.peers.no_padding`.
 """
 
 import time
@@ -21,7 +21,7 @@ from rectools.models.nn.transformers.ligr import LiGRLayers
 
 from benchmarks.peers.exchange import LISTED
 from benchmarks.peers.material import VALIDATION_USERS, Material, Questions, mean_ndcg
-from benchmarks.peers.real_positions import RealPositions
+from benchmarks.peers.no_padding import BERT4RecLikeLengths, CutPadding, RealPositions, SASRecLikeLengths
 
 LONG_HISTORIES = 50
 """Training rows per user from which on the authors' MovieLens settings are taken, else those for Amazon reviews."""
@@ -29,6 +29,11 @@ LONG_HISTORIES = 50
 BATCH_SIZE = 32
 """The authors take 128 on a GPU. On a CPU an epoch takes as long with a fourth of it, makes four times the steps, and
 needs a fourth of the memory."""
+PADDING_CUT = {
+    "use_key_padding_mask": True,
+    "backbone_type": CutPadding,
+    "data_preparator_type": SASRecLikeLengths,
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def sasrec(material: Material, *, minutes: float, seed: int, threads: int) -> tu
         "loss": "softmax",
         "lr": 1e-3,
         "batch_size": BATCH_SIZE,
+        **PADDING_CUT,
     }
     return _learn(SASRecModel, settings, material, Course(patience=10), minutes=minutes, seed=seed, threads=threads)
 
@@ -80,7 +86,7 @@ def esasrec(material: Material, *, minutes: float, seed: int, threads: int) -> t
         "n_negatives": 256,
         "lr": 1e-3,
         "batch_size": BATCH_SIZE,
-        "use_key_padding_mask": True,
+        **PADDING_CUT,
         "transformer_layers_type": LiGRLayers,
         "transformer_layers_kwargs": {"ff_factors_multiplier": 4},
     }
@@ -105,6 +111,7 @@ def hstu(material: Material, *, minutes: float, seed: int, threads: int) -> tupl
         "lightning_module_kwargs": {"logits_t": 0.05},
         "relative_time_attention": material.has_clock,
         "relative_pos_attention": True,
+        "data_preparator_type": SASRecLikeLengths,  # its layers want all positions, padding or not
     }
     return _learn(HSTUModel, settings, material, Course(patience=10), minutes=minutes, seed=seed, threads=threads)
 
@@ -121,6 +128,8 @@ def bert4rec(material: Material, *, minutes: float, seed: int, threads: int) -> 
         "loss": "softmax",
         "lr": 1e-3,
         "batch_size": BATCH_SIZE,
+        **PADDING_CUT,
+        "data_preparator_type": BERT4RecLikeLengths,
     }
     return _learn(BERT4RecModel, settings, material, Course(patience=20), minutes=minutes, seed=seed, threads=threads)
 

@@ -1,0 +1,76 @@
+"""Our short cuts beside RecTools' own arithmetic on one batch. Run by the peers' interpreter; see test_run.py."""
+
+import json
+
+
+def main():
+    """Losses and gradients of both, and what the batches hold."""
+    import numpy as np
+    import pandas as pd
+    import torch
+    from pytorch_lightning import seed_everything
+    from rectools import Columns
+    from rectools.dataset import Dataset
+    from rectools.models import BERT4RecModel, SASRecModel
+    from rectools.models.nn.item_net import IdEmbeddingsItemNet
+
+    from benchmarks.peers.no_padding import (
+        BERT4RecLikeLengths,
+        CutPadding,
+        LikeLengths,
+        RealPositions,
+        SASRecLikeLengths,
+    )
+
+    rng = np.random.default_rng(0)
+    rows = [
+        (user, int(item), at)
+        for user in range(40)
+        for at, item in enumerate(rng.choice(30, size=rng.integers(3, 9), replace=False))
+    ]
+    frame = pd.DataFrame(rows, columns=[Columns.User, Columns.Item, "at"])
+    frame[Columns.Datetime] = pd.to_datetime(frame.pop("at"), unit="s")
+    frame[Columns.Weight] = 1.0
+    dataset = Dataset.construct(frame)
+
+    def built(kind, preparator, **short_cuts):
+        """A model whose weights the seed settles, without dropout."""
+        seed_everything(0, verbose=False)
+        model = kind(
+            n_factors=8,
+            n_heads=2,
+            session_max_len=20,
+            batch_size=64,
+            use_key_padding_mask=True,
+            item_net_block_types=(IdEmbeddingsItemNet,),
+            data_preparator_type=preparator,
+            **short_cuts,
+        )
+        model._build_model_from_dataset(dataset)
+        model.lightning_model._xavier_normal_init()
+        model.lightning_model.log = lambda *_, **__: None
+        model.torch_model.eval()
+        return model
+
+    gaps = {}
+    for kind, preparator in ((SASRecModel, SASRecLikeLengths), (BERT4RecModel, BERT4RecLikeLengths)):
+        theirs = built(kind, preparator)
+        ours = built(kind, preparator, lightning_module_type=RealPositions, backbone_type=CutPadding)
+        batch = next(iter(theirs.data_preparator.get_dataloader_train()))
+        losses = [model.lightning_model.training_step(batch, 0) for model in (theirs, ours)]
+        for loss in losses:
+            loss.backward()
+        gradients = [[weight.grad for weight in model.torch_model.parameters()] for model in (theirs, ours)]
+        gaps[kind.__name__] = {
+            "loss": float(losses[0]),
+            "loss_gap": float((losses[0] - losses[1]).abs()),
+            "gradient": max(float(a.abs().max()) for a in gradients[0]),
+            "gradient_gap": max(float((a - b).abs().max()) for a, b in zip(*gradients, strict=True)),
+        }
+    torch.manual_seed(0)
+    sampler = LikeLengths(np.array([2, 50, 3, 49, 2, 51, 3, 48]), 4)
+    print(json.dumps({"gaps": gaps, "batches": [sorted(batch) for batch in sampler]}))
+
+
+if __name__ == "__main__":
+    main()
