@@ -1,10 +1,11 @@
-"""Which build of FAISS is at hand: its version, its GPU support, and whether two builds overwrite each other."""
+"""Which build of FAISS is at hand: its version, its GPU support, and whether two builds overwrite each other.
+
+FAISS is imported only when it is asked about: that it cannot be is for `recsys doctor` to tell.
+"""
 
 import importlib.metadata
 from dataclasses import dataclass
 from functools import cache
-
-import faiss
 
 from index.errors import VectorIndexError
 
@@ -22,23 +23,28 @@ class FaissBuild:
     """The installed packages that own the folder ``faiss/``; more than one is a fault."""
     gpu_code: bool
     """Whether it has GPU indexes at all."""
+    cuvs: bool
+    """Whether it is the cuVS build, which has CAGRA."""
     gpus: int
     """How many GPUs it sees."""
-
-    @property
-    def cuvs(self) -> bool:
-        """Whether it is the cuVS build, which has CAGRA."""
-        return self.gpu_code and "CUVS" in self.options.upper() and hasattr(faiss, "GpuIndexCagra")
 
 
 @cache
 def at_hand() -> FaissBuild:
-    """The build of this process."""
+    """The build of this process.
+
+    Raises:
+        ImportError, OSError, RuntimeError: there is none, or a library it needs is missing.
+    """
+    import faiss
+
+    options = faiss.get_compile_options().strip()
     return FaissBuild(
         version=faiss.__version__,
-        options=faiss.get_compile_options().strip(),
+        options=options,
         distributions=installed(),
         gpu_code=hasattr(faiss, "StandardGpuResources"),
+        cuvs="CUVS" in options.upper() and hasattr(faiss, "GpuIndexCagra"),
         gpus=faiss.get_num_gpus(),
     )
 

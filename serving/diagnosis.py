@@ -142,7 +142,13 @@ def faiss_build(gpus: list[str]) -> Iterator[Finding]:
     except VectorIndexError as refusal:
         yield Finding("faiss", Verdict.BAD, *_split(str(refusal)))
         return
-    build = at_hand()
+    try:
+        build = at_hand()
+    except (ImportError, OSError, RuntimeError) as cause:
+        names = " ".join(name.split()[0] for name in distributions)
+        remedy = f"Run `pip uninstall -y {names}`, then install one of the extras cpu, gpu, gpu-cuvs, whole."
+        yield Finding("faiss", Verdict.BAD, f"{', '.join(distributions)}, which cannot be imported: {cause}", remedy)
+        return
     found = f"{', '.join(distributions)}, compiled for {build.options}"
     if not gpus:
         yield Finding("faiss", Verdict.GOOD, found)

@@ -18,7 +18,8 @@ H200 = ["NVIDIA H200, 9.0, 580.65"]
 
 
 def build(**how):
-    return FaissBuild(**{"version": "1", "options": "AVX2", "distributions": (), "gpu_code": True, "gpus": 1, **how})
+    usual = {"version": "1", "options": "AVX2", "distributions": (), "gpu_code": True, "cuvs": False, "gpus": 1}
+    return FaissBuild(**usual | how)
 
 
 def test_the_command_says_everything_and_exits_0_here():
@@ -58,12 +59,31 @@ def test_no_faiss_at_all(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("raise RuntimeError('nvidia-cuda-runtime-cu12 is missing')", "cannot be imported: nvidia-cuda-runtime-cu12"),
+        ("import no_such_library", "cannot be imported: No module named 'no_such_library'"),
+    ],
+)
+def test_a_faiss_that_cannot_be_imported_is_a_finding(tmp_path, module, words):
+    """As the GPU wheel is where its CUDA libraries were left out."""
+    (tmp_path / "faiss.py").write_text(module)
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from serving import diagnosis; "
+    program += "[found] = diagnosis.faiss_build([]); print(found.verdict, found.found, found.remedy)"
+    said = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert said.startswith("bad faiss-")
+    assert words in said
+    assert "Run `pip uninstall -y faiss-" in said
+
+
+@pytest.mark.parametrize(
     ("at_hand", "problem", "verdict", "words"),
     [
         (build(gpu_code=False, gpus=0), None, Verdict.NOTE, "the CPU build"),
         (build(gpus=0), None, Verdict.BAD, "sees no GPU"),
         (build(), "CUDA error 209 no kernel image", Verdict.BAD, "no kernel image"),
-        (build(options="AVX2 CUVS"), None, Verdict.GOOD, "on NVIDIA H200"),
+        (build(options="AVX2 CUVS", cuvs=True), None, Verdict.GOOD, "cuVS, on NVIDIA H200"),
+        (build(), None, Verdict.GOOD, "without cuVS, on NVIDIA H200"),
     ],
 )
 def test_faiss_beside_a_gpu(monkeypatch, at_hand, problem, verdict, words):
