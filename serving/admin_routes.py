@@ -1,41 +1,17 @@
 """What an operator asks of a running service: swap its bundle, go back, and what it has counted."""
 
-from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict
 
 from serving import meters
+from serving.admin_schemas import SwapAnswer, VariantName
 from serving.doors import Owner
 from serving.owner import ServiceOwner
 from serving.problems import may_fail
 from serving.service import Service
 from serving.variant import SwapRefusedError, Variant
-
-
-class VariantName(StrEnum):
-    """Which of the bundles."""
-
-    MAIN = "main"
-    TRIAL = "trial"
-
-
-class SwapAnswer(BaseModel):
-    """Which bundle took over from which."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    variant: VariantName
-    """Main, or the one under trial."""
-    model: str
-    """The fingerprint of the bundle that answers now."""
-    before: str | None = None
-    """Of the one that answered until now; it is kept for a rollback."""
-    items: int
-    """That can be found now."""
-
 
 administration = APIRouter(prefix="/v1/admin", tags=["administration"])
 metrics_route = APIRouter(tags=["operations"])

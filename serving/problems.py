@@ -8,15 +8,14 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from recsys.interests import UnknownUserError
+from serving.problem_document import MEDIA_TYPE, Fault, Problem
 from serving.refusals import RefusedError, UnavailableError
 from serving.service import UnknownItemError
 from serving.variant import NotReadyError, SwapRefusedError
 
-MEDIA_TYPE = "application/problem+json"
 LONGEST_GIVEN = 60
 """Characters of an offending value that are repeated in the answer."""
 
@@ -36,36 +35,6 @@ _KIND = "urn:problem-type:recsys:"
 _ABOUT_KEYS = (
     "Made by `recsys keys create`; the header X-API-Key takes it too. Needed where the service has a key file."
 )
-
-
-class Fault(BaseModel):
-    """One thing that is wrong with a request."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    detail: str
-    pointer: str | None = None
-    """Where in the body, as a JSON pointer."""
-    parameter: str | None = None
-    """Or which parameter of the address."""
-
-
-class Problem(BaseModel):
-    """What went wrong."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    type: str = "about:blank"
-    """The kind of problem; about:blank where the status says it all."""
-    title: str
-    """The kind of problem in words."""
-    status: int
-    detail: str
-    """This very problem: what was found, where, and what to do."""
-    instance: str
-    """The path that was asked."""
-    errors: list[Fault] | None = None
-    """Each fault of an invalid request."""
 
 
 Responses = dict[int | str, dict[str, Any]]
