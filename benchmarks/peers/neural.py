@@ -21,7 +21,7 @@ from rectools.models.nn.transformers.ligr import LiGRLayers
 
 from benchmarks.peers.exchange import LISTED
 from benchmarks.peers.material import VALIDATION_USERS, Material, Questions, mean_ndcg
-from benchmarks.peers.no_padding import BERT4RecLikeLengths, CutPadding, RealPositions, SASRecLikeLengths
+from benchmarks.peers.no_padding import BERT4RecLikeLengths, CutPadding, CutSTULayers, RealPositions, SASRecLikeLengths
 
 LONG_HISTORIES = 50
 """Training rows per user from which on the authors' MovieLens settings are taken, else those for Amazon reviews."""
@@ -111,7 +111,9 @@ def hstu(material: Material, *, minutes: float, seed: int, threads: int) -> tupl
         "lightning_module_kwargs": {"logits_t": 0.05},
         "relative_time_attention": material.has_clock,
         "relative_pos_attention": True,
-        "data_preparator_type": SASRecLikeLengths,  # its layers want all positions, padding or not
+        "data_preparator_type": SASRecLikeLengths,
+        "backbone_type": CutPadding,
+        "transformer_layers_type": CutSTULayers,
     }
     return _learn(HSTUModel, settings, material, Course(patience=10), minutes=minutes, seed=seed, threads=threads)
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rectools.models.nn.transformers.bert4rec import BERT4RecDataPreparator
+from rectools.models.nn.transformers.hstu import RelativeAttentionBias, STULayers
 from rectools.models.nn.transformers.lightning import TransformerLightningModule
 from rectools.models.nn.transformers.sasrec import SASRecDataPreparator
 from rectools.models.nn.transformers.torch_backbone import TransformerTorchBackbone
@@ -56,7 +57,7 @@ class CutPadding(TransformerTorchBackbone):  # type: ignore[misc]
     """Leaves out the positions that are padding in all histories of a batch.
 
     Padding stands on the left and positions are counted from the right, so with a key padding mask nothing else
-    changes; without one, padding would take its share of the attention.
+    changes; without one, padding would take its share of the attention. (HSTU masks padding by itself.)
     """
 
     def encode_sessions(self, batch: dict[str, Tensor], item_embs: Tensor) -> Tensor:  # (B, H, D)
@@ -66,6 +67,39 @@ class CutPadding(TransformerTorchBackbone):  # type: ignore[misc]
         cut = sessions.shape[1] - longest
         encoded = super().encode_sessions({**batch, "x": sessions[:, cut:]}, item_embs)
         return F.pad(encoded, (0, 0, cut, 0))
+
+
+class CutSTULayers(STULayers):  # type: ignore[misc]
+    """HSTU's layers for histories of any length up to the one they were made for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.longest: int = settings["session_max_len"]
+        for block in self.stu_blocks:
+            block.rel_attn = CutRelativeBias(
+                self.longest, settings["relative_time_attention"], settings["relative_pos_attention"]
+            )
+
+    def forward(self, seqs: Tensor, *masks: Any, batch: dict[str, Tensor]) -> Tensor:  # (B, H, D)
+        """The same as with H padded to the longest."""
+        length = seqs.shape[1]
+        for block in self.stu_blocks:
+            block.session_max_len = block.rel_attn.session_max_len = length
+            # The layer divides attention by H where it should by the longest; the norm behind it takes that back.
+            block.norm_attn_output.eps = self.epsilon * (self.longest / length) ** 2
+        if "unix_ts" in batch:
+            batch = {**batch, "unix_ts": batch["unix_ts"][:, -length - 1 :]}
+        return super().forward(seqs, *masks, batch=batch)
+
+
+class CutRelativeBias(RelativeAttentionBias):  # type: ignore[misc]
+    """Weights of relative positions, whatever the length."""
+
+    def forward_pos_attention(self) -> Tensor:  # (1, H, H)
+        """The weight of each distance stands where it does in the longest history."""
+        places = torch.arange(self.session_max_len)
+        middle = (len(self.pos_weights) - 1) // 2
+        return self.pos_weights[middle + places - places[:, None]][None]
 
 
 class SASRecLikeLengths(SASRecDataPreparator):  # type: ignore[misc]

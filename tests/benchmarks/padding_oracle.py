@@ -11,12 +11,13 @@ def main():
     from pytorch_lightning import seed_everything
     from rectools import Columns
     from rectools.dataset import Dataset
-    from rectools.models import BERT4RecModel, SASRecModel
+    from rectools.models import BERT4RecModel, HSTUModel, SASRecModel
     from rectools.models.nn.item_net import IdEmbeddingsItemNet
 
     from benchmarks.peers.no_padding import (
         BERT4RecLikeLengths,
         CutPadding,
+        CutSTULayers,
         LikeLengths,
         RealPositions,
         SASRecLikeLengths,
@@ -29,7 +30,7 @@ def main():
         for at, item in enumerate(rng.choice(30, size=rng.integers(3, 9), replace=False))
     ]
     frame = pd.DataFrame(rows, columns=[Columns.User, Columns.Item, "at"])
-    frame[Columns.Datetime] = pd.to_datetime(frame.pop("at"), unit="s")
+    frame[Columns.Datetime] = pd.to_datetime(1000 * frame.pop("at") ** 3, unit="s")
     frame[Columns.Weight] = 1.0
     dataset = Dataset.construct(frame)
 
@@ -41,7 +42,6 @@ def main():
             n_heads=2,
             session_max_len=20,
             batch_size=64,
-            use_key_padding_mask=True,
             item_net_block_types=(IdEmbeddingsItemNet,),
             data_preparator_type=preparator,
             **short_cuts,
@@ -53,9 +53,17 @@ def main():
         return model
 
     gaps = {}
-    for kind, preparator in ((SASRecModel, SASRecLikeLengths), (BERT4RecModel, BERT4RecLikeLengths)):
-        theirs = built(kind, preparator)
-        ours = built(kind, preparator, lightning_module_type=RealPositions, backbone_type=CutPadding)
+    masked = {"use_key_padding_mask": True}
+    for kind, preparator, common, layers in (
+        (SASRecModel, SASRecLikeLengths, masked, {}),
+        (BERT4RecModel, BERT4RecLikeLengths, masked, {}),
+        (HSTUModel, SASRecLikeLengths, {}, {"transformer_layers_type": CutSTULayers}),
+    ):
+        theirs = built(kind, preparator, **common)
+        ours = built(
+            kind, preparator, lightning_module_type=RealPositions, backbone_type=CutPadding, **common, **layers
+        )
+        ours.torch_model.load_state_dict(theirs.torch_model.state_dict())
         batch = next(iter(theirs.data_preparator.get_dataloader_train()))
         losses = [model.lightning_model.training_step(batch, 0) for model in (theirs, ours)]
         for loss in losses:
