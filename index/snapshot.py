@@ -143,10 +143,7 @@ def publish(part: Path, payloads: Iterable[bytes]) -> tuple[Path, LogWriter]:
     _point_to(folder, manifest)
     try:  # the new version counts already: an old one that is in the way must stop nothing
         _prune(folder)
-    except (
-        OSError,
-        VectorIndexError,
-    ) as cause:
+    except (OSError, VectorIndexError) as cause:
         logger.warning("Old versions beside %s could not be removed: %s", folder, cause)
     return folder, writer
 
