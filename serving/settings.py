@@ -67,8 +67,8 @@ class LimitSettings(_Group):
 class BatchSettings(_Group):
     """How requests that come together share one pass through the model and one search."""
 
-    max_requests: int = Field(32, ge=1)
-    """As many as one batch may hold; 1 answers one by one."""
+    max_requests: int = Field(16, ge=1)
+    """As many as one batch may hold; 1 answers one by one. More make no answer come sooner once the tower is busy."""
     gather_ms: float = Field(0.0, ge=0, le=1_000)
     """How long the first of a batch may wait for as many as came together last time. Alone, nothing ever waits."""
 
@@ -177,7 +177,9 @@ def read_settings(file: Path | None = None, *, server: Mapping[str, Any] | None 
         model_config = SettingsConfigDict(toml_file=file)
 
     try:
-        return SettingsOfFile(server=dict(server or {}))
+        read = SettingsOfFile(server=dict(server or {}))
+        # A class made here cannot be sent to another process.
+        return Settings.model_construct(**{group: getattr(read, group) for group in Settings.model_fields})
     except ValidationError as problem:
         raise InputError(_told(problem, file)) from None
     except ValueError as problem:  # TOML that is none

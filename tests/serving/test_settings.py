@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 from pydantic import SecretStr
 
@@ -31,7 +33,7 @@ def test_the_environment_is_stronger_than_the_file_and_the_command_line_stronger
 def test_what_kubernetes_puts_into_the_environment_does_no_harm(monkeypatch):
     monkeypatch.setenv("RECSYS_PORT", "tcp://10.0.0.1:80")
     monkeypatch.setenv("RECSYS_SERVICE_HOST", "10.0.0.1")
-    assert read_settings().model_dump() == Settings().model_dump()
+    assert read_settings() == Settings()
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,11 @@ def test_a_wrong_file_is_named(tmp_path, written, words):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.toml: no such file"):
         read_settings(tmp_path / "none.toml")
+
+
+def test_settings_can_be_sent_to_a_worker(file):
+    read = read_settings(file)
+    assert pickle.loads(pickle.dumps(read)) == read
 
 
 def test_secrets_are_not_shown(monkeypatch):
