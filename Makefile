@@ -5,13 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check slow notebooks bench-ml100k bench-ml1m bench-beauty ablation-ml100k bench-index bench-speed clean
+.PHONY: demo test check slow notebooks bench-ml100k bench-ml1m bench-beauty ablation-ml100k bench-index bench-serving bench-speed audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/recsys demo --out runs/demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q
+
+audit: $(INSTALLED)  ## known vulnerabilities of what is installed; passed over where the list of them cannot be reached
+	@if $(BIN)/python -c 'import urllib.request as r; r.urlopen("https://pypi.org/pypi/pip/json", timeout=5)' 2>/dev/null; \
+	then $(BIN)/pip-audit --local --skip-editable --progress-spinner off; \
+	else echo "audit: pypi.org cannot be reached, so nothing was audited"; fi
 
 check: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
@@ -41,6 +46,9 @@ bench-index: $(INSTALLED) .venv-peers/installed  ## the index beside its peers; 
 	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --out benchmarks/results/index-true
 	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --rows 1000000 --out benchmarks/results/index-1m
 	$(BIN)/python -m benchmarks.index.tables benchmarks/results/index-1m/index.json
+
+bench-serving: $(INSTALLED)  ## the service under load, overload and swaps; needs runs/demo and a quiet machine
+	$(BIN)/python -m benchmarks.serving.run --bundle runs/demo --rows 1000000 --out benchmarks/results/serving.json
 
 bench-speed: $(INSTALLED) .venv-recommenders/installed  ## training speed and memory beside RecTools' SASRec
 	$(BIN)/python -m benchmarks.peers.speed
