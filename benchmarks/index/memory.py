@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.index.material import Vectors
 from index.candidates import families
-from index.kinds import FastScan, IVFFastScan, Kind
+from index.kinds import FastScan, IVFFastScan, Kind, to_json
 from index.vector_index import VectorIndex
 
 MOST_ROWS = 100_000
@@ -31,7 +31,7 @@ def _reading(kind: Kind, vectors: Vectors) -> dict[str, Any]:
         held = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.suffix in (".faiss", ".npy"))
     a_row = held / len(vectors)
     return {
-        "kind": str(kind),
+        "kind": to_json(kind),
         "megabytes_per_million": a_row,
         "millions_in_24_gib": (MEMORY_GIB - _FOR_THE_PROCESS_GIB) * 2**30 / a_row / 1e6,
     }

@@ -48,7 +48,8 @@ def main() -> None:
         world = material.invented(given.rows or 100_000, given.dim, rng)
     else:
         world = material.of_bundle(given.bundle, given.rows, rng)
-    result: dict[str, Any] = {
+    result = _kept(given, len(world.vectors))
+    result |= {
         "command": "python -m benchmarks.index.run " + " ".join(sys.argv[1:]),
         "seed": given.seed,
         "machine": {**describe_machine(), "faiss": faiss.__version__, "faiss_threads": faiss.omp_get_max_threads()},
@@ -58,13 +59,11 @@ def main() -> None:
         "k": given.k,
     }
     given.out.mkdir(parents=True, exist_ok=True)
-    chosen: Kind = FastScan()
     for section in given.only:
+        chosen = _chosen(result)
         match section:
             case "kinds":
                 result[section] = _kinds(world, given)
-                if not isinstance(fastest := from_json(result[section]["chosen"]), Exact):
-                    chosen = fastest
             case "peers":
                 result[section] = _peers(world, given)
             case "overhead":
@@ -83,6 +82,22 @@ def main() -> None:
         result["verdict"] = _verdict(result, given.target_recall)
         (given.out / "index.json").write_text(json.dumps(result, indent=2))
         print(json.dumps(result["verdict"], indent=2))
+
+
+def _kept(given: argparse.Namespace, rows: int) -> dict[str, Any]:
+    """The sections that are not measured now, as they were measured before into the same place on as many rows."""
+    before = given.out / "index.json"
+    if not before.exists():
+        return {}
+    sections: dict[str, Any] = json.loads(before.read_text(encoding="utf-8"))
+    wanted = set(SECTIONS) - set(given.only) if sections.get("rows") == rows else set()
+    return {name: section for name, section in sections.items() if name in wanted}
+
+
+def _chosen(result: dict[str, Any]) -> Kind:
+    """The approximate kind that filters and updates are measured on: the quickest, where kinds were measured."""
+    fastest = from_json(result["kinds"]["chosen"]) if "kinds" in result else FastScan()
+    return FastScan() if isinstance(fastest, Exact) else fastest
 
 
 def _kinds(world: material.Material, given: argparse.Namespace) -> dict[str, Any]:
