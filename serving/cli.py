@@ -13,6 +13,7 @@ from serving import (
     data_commands,
     demo,
     doctor,
+    event_commands,
     export_commands,
     index_commands,
     interest_commands,
@@ -43,6 +44,7 @@ app = typer.Typer(
     cls=CleanErrors, no_args_is_help=True, help="Two-tower retrieval: from two tables to a served top-k answer."
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(event_commands.app, name="events")
 app.add_typer(index_commands.app, name="index")
 app.add_typer(export_commands.app, name="export")
 app.add_typer(key_commands.app, name="keys")

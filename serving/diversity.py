@@ -72,13 +72,13 @@ def price(scores: Scores, vectors: Vectors, chosen: Places, *, k: int) -> Divers
 def _to_unit(scores: Scores) -> Scores:
     if not len(scores) or scores[0] == scores[-1]:
         return np.ones_like(scores)
-    return (scores - scores[-1]) / (scores[0] - scores[-1])
+    return np.asarray((scores - scores[-1]) / (scores[0] - scores[-1]), np.float32)
 
 
 def _alikeness(vectors: Vectors) -> float:
-    """Mean cosine of every two of the rows; 0 where there are no two."""
-    count = len(vectors)
-    if count < 2:
+    """Mean over the rows of the cosine to the nearest other row; 0 where there are no two."""
+    if len(vectors) < 2:
         return 0.0
     cosines = vectors @ vectors.T
-    return float((cosines.sum() - np.trace(cosines)) / (count * (count - 1)))
+    np.fill_diagonal(cosines, -np.inf)
+    return float(cosines.max(1).mean())

@@ -3,12 +3,13 @@
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic.config import JsonDict
 
 from serving.fields import AnswerModel, Instant, Latitude, Longitude, Name, RequestModel, Value, whole_place
 
 MAX_EVENTS = 10_000
 
-_ONE = {"event_id": "9f1c", "user_id": "196", "item_id": "242", "event": "view", "occurred_at": 893_286_638}
+_ONE: JsonDict = {"event_id": "9f1c", "user_id": "196", "item_id": "242", "event": "view", "occurred_at": 893_286_638}
 
 
 class NewEvent(RequestModel):

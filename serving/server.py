@@ -14,6 +14,7 @@ from serving.app import create_app
 from serving.runtimes import with_quickest_tower
 from serving.service import Service, open_service
 from serving.settings import Settings
+from serving.state import state_for
 from serving.workers import supervise
 
 
@@ -50,10 +51,11 @@ def serve_at(listener: socket.socket, settings: Settings) -> None:
     """
     failures: list[Exception] = []
     folder, trial = folder_of(settings), settings.trial.bundle
+    state = state_for(folder, settings.state)
 
     def load(link: Path) -> Service:
         place = link.resolve()  # followed once, so that all files come from one bundle
-        return with_quickest_tower(open_service(place), place, settings.tower)
+        return with_quickest_tower(open_service(place, state=state), place, settings.tower)
 
     def load_or_stop() -> Service:
         try:
@@ -80,7 +82,10 @@ def serve_at(listener: socket.socket, settings: Settings) -> None:
     )
     # uvicorn finishes what it is answering, then raises the signal once more: that time it ends the process in order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    finally:
+        state.close()
     if failures:
         raise LoadingFailedError(str(failures[0])) from failures[0]
 

@@ -107,6 +107,21 @@ class LogSettings(_Group):
     """Users are told apart in logs by a hash under this key; left out, a new one at every start."""
 
 
+class StateSettings(_Group):
+    """Where users' events and items that came later are kept; bundles come and go, this stays."""
+
+    folder: Path | None = None
+    """Left out, films.state beside the bundle's folder films."""
+    redis_url: SecretStr | None = None
+    """redis://host:6379/0 for users' events that several machines share; needs the extra `redis`."""
+    user_key: SecretStr | None = None
+    """Deleted users are remembered by a hash under this key; left out, one is made and kept with the events."""
+    max_events: int = Field(1_000, ge=1)
+    """The newest of a user, no fewer than the bundle reads."""
+    max_age_days: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
+    """Events that happened longer ago are neither read nor kept; left out, age does not count."""
+
+
 class SwapSettings(_Group):
     """How a new bundle takes over while the service runs."""
 
@@ -143,6 +158,7 @@ class Settings(BaseSettings):
     tower: TowerSettings = TowerSettings()
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
+    state: StateSettings = StateSettings()
     swap: SwapSettings = SwapSettings()
     trial: TrialSettings = TrialSettings()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from serving.refusals import UnavailableError
 
 _BUSY_S = 5.0
+_CACHE_KIB = 65_536
 
 
 class SqliteFile:
@@ -77,4 +78,5 @@ class SqliteFile:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return connection

@@ -9,9 +9,9 @@ from serving.sqlite_file import SqliteFile
 from serving.stored_events import Retention, StoredEvent, UserEvents
 from serving.user_key import UserKey
 
+# One tree, ordered by user: an event costs one insertion, and a user's are read together and put in order in memory.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
-    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
     user_id TEXT NOT NULL,
     event_id TEXT NOT NULL,
     item_id TEXT NOT NULL,
@@ -20,9 +20,11 @@ CREATE TABLE IF NOT EXISTS events (
     value REAL,
     lat REAL,
     lon REAL,
-    UNIQUE (user_id, event_id)
-);
-CREATE INDEX IF NOT EXISTS events_in_order ON events (user_id, occurred_at, arrival);
+    arrival INTEGER NOT NULL,
+    PRIMARY KEY (user_id, event_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS arrivals (count INTEGER NOT NULL);
+INSERT INTO arrivals SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM arrivals);
 CREATE TABLE IF NOT EXISTS forgotten (user_hash TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _COLUMNS = ", ".join(StoredEvent._fields)
@@ -41,12 +43,16 @@ class SqliteHistories:
         """See `HistoryStore`."""
         new = []
         with self._file.transaction() as connection:
+            arrival = connection.execute("SELECT count FROM arrivals").fetchone()[0]
             for events in batches:
                 before = connection.total_changes
                 connection.executemany(
-                    f"INSERT OR IGNORE INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", events
+                    "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [(*event, number) for number, event in enumerate(events, arrival)],
                 )
                 new.append(connection.total_changes - before)
+                arrival += len(events)
+            connection.execute("UPDATE arrivals SET count = ?", (arrival,))
             self._prune_users(connection, {event.user_id for events in batches for event in events})
         return new
 
@@ -107,9 +113,9 @@ class SqliteHistories:
     def _prune_users(self, connection: sqlite3.Connection, user_ids: Collection[str]) -> None:
         horizon, most = self._horizon(), self.retention.max_events
         connection.executemany(
-            "DELETE FROM events WHERE arrival IN (SELECT arrival FROM events WHERE user_id = ? "
+            "DELETE FROM events WHERE user_id = ? AND event_id IN (SELECT event_id FROM events WHERE user_id = ? "
             "ORDER BY occurred_at DESC, arrival DESC LIMIT -1 OFFSET ?)",
-            [(user_id, most) for user_id in user_ids],
+            [(user_id, user_id, most) for user_id in user_ids],
         )
         if horizon:
             connection.executemany(

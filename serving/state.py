@@ -12,8 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from recsys.errors import InputError
+from recsys.interactions import DAY_S
 from serving.event_writer import EventWriter
 from serving.item_store import ItemStore
+from serving.refusals import UnavailableError
+from serving.settings import StateSettings
 from serving.sqlite_histories import SqliteHistories
 from serving.stored_events import HistoryStore, Retention
 from serving.user_key import UserKey, key_beside
@@ -88,6 +92,29 @@ def open_state(
     if temporary:
         weakref.finalize(state, shutil.rmtree, place, ignore_errors=True)
     return state
+
+
+def state_for(bundle: Path, settings: StateSettings) -> State:
+    """The state of a bundle as the settings have it.
+
+    Raises:
+        InputError: It cannot be opened; the message says which setting it is about.
+    """
+    days = settings.max_age_days
+    folder = settings.folder or state_beside(bundle)
+    try:
+        return open_state(
+            folder,
+            redis_url=None if settings.redis_url is None else settings.redis_url.get_secret_value(),
+            user_key=None if settings.user_key is None else settings.user_key.get_secret_value(),
+            retention=Retention(settings.max_events, None if days is None else round(days * DAY_S)),
+        )
+    except UnavailableError as problem:
+        raise InputError(f"settings state.folder ({folder}) and state.redis_url: {problem}") from problem
+    except OSError as problem:
+        raise InputError(f"setting state.folder, {folder}: {problem.strerror}. Name a folder to write in.") from None
+    except ModuleNotFoundError:
+        raise InputError("setting state.redis_url: pip install 'two-tower-recsys[redis]'.") from None
 
 
 def state_beside(bundle: Path) -> Path:

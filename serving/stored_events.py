@@ -107,8 +107,8 @@ def content_id(item_id: str, occurred_at: int, event: str | None, value: float |
         >>> content_id("tea", 7, "view", None) == content_id("tea", 7, "view", None) != content_id("tea", 8, None, None)
         True
     """
-    content = repr((item_id, occurred_at, event, value)).encode("utf-8", "surrogatepass")
-    return "=" + hashlib.blake2b(content, digest_size=16).hexdigest()
+    content = f"{occurred_at} {value} {len(item_id)} {item_id}{event or ''}"  # the length parts the two names
+    return "=" + hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def fresh_id() -> str:

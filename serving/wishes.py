@@ -71,6 +71,6 @@ class DiversityPrice(AnswerModel):
     replaced: int
     """How many of the k best items are not in the answer."""
     alikeness_before: float
-    """Mean cosine of every two of the k best items, in [-1, 1]."""
+    """Of the k best items: the mean cosine of each to the one most like it among them, in [-1, 1]."""
     alikeness_after: float
     """The same of the items given."""
