@@ -83,16 +83,15 @@ def rotation(steps: Tensor, size: int) -> Tensor:
     """By how much each step turns the pairs of a query or key of so many numbers (Su et al., RoFormer, 2021, 3.2.2).
 
     Returns:
-        ``(B, 1, H, size / 2)`` complex numbers of length 1.
+        ``(2, B, 1, H, size / 2)`` cosines and sines of the angles.
     """
     speed = TURNS ** -(torch.arange(0, size, 2, device=steps.device) / size)
     angle = steps[:, None, :, None] * speed
-    return torch.polar(torch.ones_like(angle), angle)
+    return torch.stack([angle.cos(), angle.sin()])
 
 
 def turned(vectors: Tensor, turn: Tensor) -> Tensor:
     """Queries or keys (B, A, H, S), S even, turned by their positions: their products then tell steps apart alone."""
-    halves = vectors.float().unflatten(-1, (2, -1))
-    real, imaginary = halves[..., 0, :], halves[..., 1, :]
-    both = torch.stack([real * turn.real - imaginary * turn.imag, real * turn.imag + imaginary * turn.real], dim=-2)
-    return both.flatten(-2).to(vectors.dtype)
+    (cosine, sine), (first, second) = turn, vectors.float().chunk(2, dim=-1)
+    both = torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+    return both.to(vectors.dtype)

@@ -43,7 +43,7 @@ class ItemTowerConfig(_Section):
 class UserTowerConfig(_Section):
     """How a history is read."""
 
-    block: Literal["bert", "pre_norm"] = "bert"
+    block: Literal["bert", "pre_norm"] = "pre_norm"
     """BERT's layers, or pre-norm blocks with rotary positions and a gated feed-forward."""
     layers: int = Field(2, ge=1)
     """Transformer blocks."""
@@ -82,8 +82,8 @@ class TrainConfig(_Section):
     """Events per optimiser step and process, before accumulation. Unset: a 64th of the table's, 256 to 4,096."""
     accumulation: int = Field(1, ge=1)
     """Batches whose gradients are summed into one step."""
-    epochs: int = Field(20, ge=1)
-    """Passes over the training windows, at most."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over the training windows, at most. Unset: 20, fewer where they are more than 3,000 steps, 3 at least."""
     patience: int = Field(5, ge=1)
     """Epochs without a better validation NDCG@10 after which training stops."""
     learning_rate: float = Field(3e-3, gt=0)
@@ -233,8 +233,8 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
         >>> settled = settle(
         ...     Config(), has_clock=False, repeat_share=0.0, num_items=3416, num_interactions=987_531
         ... )
-        >>> settled.split.kind, settled.train.loss, settled.train.exclude_seen, settled.user_tower.ages
-        ('leave-one-out', 'full', True, False)
+        >>> settled.split.kind, settled.train.loss, settled.train.epochs, settled.user_tower.ages
+        ('leave-one-out', 'full', 12, False)
     """
     train, split, tower = config.train, settle_split(config.split, has_clock=has_clock), config.user_tower
     if train.loss is None:
@@ -243,6 +243,9 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
         train = train.model_copy(update={"exclude_seen": repeat_share < 0.01})
     if train.batch_events is None:
         train = train.model_copy(update={"batch_events": min(max(num_interactions // 64, 256), 4096)})
+    if train.epochs is None:
+        affordable = 3000 * (train.batch_events or 1) // num_interactions
+        train = train.model_copy(update={"epochs": min(max(affordable, 3), 20)})
     if not has_clock:
         tower = tower.model_copy(update=dict.fromkeys(("gaps", "ages", "calendar", "request_time"), False))
     return config.model_copy(update={"train": train, "split": split, "user_tower": tower})

@@ -168,7 +168,8 @@ class UserTower(nn.Module):
         return inputs
 
     def _attention_bias(self, histories: Histories, real: Tensor) -> Tensor | None:  # (B, heads, H, H)
-        if self.step_bias is None and self.age_bias is None and bool(real[:, 0].all()):
+        unbiased = self.step_bias is None and self.age_bias is None
+        if unbiased and not torch.compiler.is_exporting() and bool(real[:, 0].all()):
             return None  # padding stands on the right, where causality alone keeps it from being seen
         positions = torch.arange(real.shape[1], device=real.device)
         distance = positions[:, None] - positions  # (H, H); padding stands at one end, so it changes no distance

@@ -69,6 +69,8 @@ def train_towers(
         The towers of the best epoch, on the CPU and in evaluation mode, and the training curve.
     """
     knobs, tower = config.train, config.user_tower
+    assert knobs.epochs is not None  # settled, as the batch size is
+    assert knobs.batch_events is not None
     accelerator = make_accelerator(knobs, folder)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -90,7 +92,7 @@ def train_towers(
             while course.epoch < knobs.epochs and course.epoch - course.best_epoch < knobs.patience:
                 began = time.monotonic()
                 rng = np.random.default_rng([config.seed, course.epoch])
-                batches = window_batches(windows, batch_events=knobs.batch_events or 1, rng=rng)
+                batches = window_batches(windows, batch_events=knobs.batch_events, rng=rng)
                 batches = batches[accelerator.process_index :: accelerator.num_processes]
                 progress.reset(task, description=f"epoch {course.epoch + 1}/{knobs.epochs}", total=len(batches))
                 made = (

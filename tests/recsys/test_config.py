@@ -28,7 +28,8 @@ def test_every_key_survives_with_another_value(tmp_path):
         "train.loss": "in_batch",
         "train.exclude_seen": False,
         "train.batch_events": 77,
-        "user_tower.block": "pre_norm",
+        "train.epochs": 7,
+        "user_tower.block": "bert",
         "train.precision": "fp32",
         "train.device": "cpu",
         "split.kind": "temporal",
@@ -123,16 +124,17 @@ def test_a_wrong_override_names_the_key_and_the_remedy(tmp_path, override, messa
 @pytest.mark.parametrize(
     ("has_clock", "repeat_share", "num_items", "num_interactions", "settled"),
     [
-        (True, 0.0, 20_000, 64_000, ("temporal", "full", True, 1000)),
-        (True, 0.01, 20_001, 10**9, ("temporal", "sampled", False, 4096)),
-        (False, 0.0099, 5, 10, ("leave-one-out", "full", True, 256)),
+        (True, 0.0, 20_000, 64_000, ("temporal", "full", True, 1000, 20)),
+        (True, 0.01, 20_001, 10**9, ("temporal", "sampled", False, 4096, 3)),
+        (False, 0.0099, 5, 10, ("leave-one-out", "full", True, 256, 20)),
     ],
 )
 def test_what_the_data_settles(has_clock, repeat_share, num_items, num_interactions, settled):
     sizes = {"num_items": num_items, "num_interactions": num_interactions}
     config = settle(Config(), has_clock=has_clock, repeat_share=repeat_share, **sizes)
     train = config.train
-    assert (config.split.kind, train.loss, train.exclude_seen, train.batch_events) == settled
+    found = (config.split.kind, train.loss, train.exclude_seen, train.batch_events, train.epochs)
+    assert found == settled
     tower = config.user_tower
     assert [tower.gaps, tower.ages, tower.calendar, tower.request_time] == [has_clock] * 4
     again = settle(config, has_clock=has_clock, repeat_share=0.5, num_items=10**6, num_interactions=10**6)
@@ -145,6 +147,7 @@ def test_what_the_user_said_stays():
             "train.loss=in_batch",
             "train.exclude_seen=false",
             "train.batch_events=77",
+            "train.epochs=7",
             "split.kind=leave-one-out",
             "user_tower.ages=false",
         ]
