@@ -39,18 +39,20 @@ def batch_64_qps(search: Search, queries: npt.NDArray[np.float32], seconds: floa
     return BATCH / float(np.median(times))
 
 
-def side_by_side(one: Search, other: Search, queries: npt.NDArray[np.float32], seconds: float) -> tuple[float, float]:
-    """Median seconds of two searches that take turns, so that what disturbs the machine disturbs both.
+def side_by_side(
+    one: Search, other: Search, queries: npt.NDArray[np.float32], seconds: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Seconds of two searches that take turns at going first, so that what disturbs the machine disturbs both.
 
     They take at least ten turns each, and at most four hundred.
     """
-    times: tuple[list[float], list[float]] = ([], [])
+    times: dict[Search, list[float]] = {one: [], other: []}
     for turn in range(-2, 400):
-        if turn >= 10 and sum(map(sum, times)) > seconds:
+        if turn >= 10 and sum(map(sum, times.values())) > seconds:
             break
-        for kept, search in zip(times, (one, other), strict=True):
+        for search in (one, other) if turn % 2 else (other, one):
             started = time.perf_counter()
             search(queries)
             if turn >= 0:
-                kept.append(time.perf_counter() - started)
-    return float(np.median(times[0])), float(np.median(times[1]))
+                times[search].append(time.perf_counter() - started)
+    return np.array(times[one]), np.array(times[other])
