@@ -29,20 +29,12 @@ LONG_HISTORIES = 50
 BATCH_SIZE = 32
 """The authors take 128 on a GPU. On a CPU an epoch takes as long with a fourth of it, makes four times the steps, and
 needs a fourth of the memory."""
+MAX_EPOCHS = 200
 PADDING_CUT = {
     "use_key_padding_mask": True,
     "backbone_type": CutPadding,
     "data_preparator_type": SASRecLikeLengths,
 }
-
-
-@dataclass(frozen=True)
-class Course:
-    """How long a peer may learn."""
-
-    patience: int
-    """Epochs without a better validation NDCG@10."""
-    max_epochs: int = 200
 
 
 @dataclass
@@ -52,7 +44,9 @@ class Progress:
     best_ndcg: float = -1.0
     best_epoch: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
+    """Seconds and validation NDCG@10 of every epoch."""
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    time_is_up: bool = False
 
 
 def sasrec(material: Material, *, minutes: float, seed: int, threads: int) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -71,7 +65,7 @@ def sasrec(material: Material, *, minutes: float, seed: int, threads: int) -> tu
         "batch_size": BATCH_SIZE,
         **PADDING_CUT,
     }
-    return _learn(SASRecModel, settings, material, Course(patience=10), minutes=minutes, seed=seed, threads=threads)
+    return _learn(SASRecModel, settings, material, patience=10, minutes=minutes, seed=seed, threads=threads)
 
 
 def esasrec(material: Material, *, minutes: float, seed: int, threads: int) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -90,7 +84,7 @@ def esasrec(material: Material, *, minutes: float, seed: int, threads: int) -> t
         "transformer_layers_type": LiGRLayers,
         "transformer_layers_kwargs": {"ff_factors_multiplier": 4},
     }
-    return _learn(SASRecModel, settings, material, Course(patience=50), minutes=minutes, seed=seed, threads=threads)
+    return _learn(SASRecModel, settings, material, patience=50, minutes=minutes, seed=seed, threads=threads)
 
 
 def hstu(material: Material, *, minutes: float, seed: int, threads: int) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -115,7 +109,7 @@ def hstu(material: Material, *, minutes: float, seed: int, threads: int) -> tupl
         "backbone_type": CutPadding,
         "transformer_layers_type": CutSTULayers,
     }
-    return _learn(HSTUModel, settings, material, Course(patience=10), minutes=minutes, seed=seed, threads=threads)
+    return _learn(HSTUModel, settings, material, patience=10, minutes=minutes, seed=seed, threads=threads)
 
 
 def bert4rec(material: Material, *, minutes: float, seed: int, threads: int) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -133,7 +127,7 @@ def bert4rec(material: Material, *, minutes: float, seed: int, threads: int) -> 
         **PADDING_CUT,
         "data_preparator_type": BERT4RecLikeLengths,
     }
-    return _learn(BERT4RecModel, settings, material, Course(patience=20), minutes=minutes, seed=seed, threads=threads)
+    return _learn(BERT4RecModel, settings, material, patience=20, minutes=minutes, seed=seed, threads=threads)
 
 
 def _long(material: Material) -> bool:
@@ -144,13 +138,13 @@ def _learn(
     kind: type[Any],
     settings: dict[str, Any],
     material: Material,
-    course: Course,
     *,
+    patience: int,
     minutes: float,
     seed: int,
     threads: int,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Train epoch by epoch, keep the best weights, rank the cases by them."""
+    """Train, and rank the cases by the best weights."""
     warnings.filterwarnings("ignore")  # of RecTools and Lightning, about each other
     torch.set_num_threads(threads)
     seed_everything(seed, verbose=False)
@@ -160,10 +154,29 @@ def _learn(
         lightning_module_type=RealPositions,
         get_trainer_func=_trainer,
     )
+    progress = _train(model, material, patience=patience, seconds=60 * minutes * threads)
+    model.torch_model.load_state_dict(progress.best_weights)
+    read = material.train.groupby("user").size().clip(upper=settings["session_max_len"] + 1) - 1
+    epoch_seconds = float(np.median([epoch["fit_seconds"] for epoch in progress.curve]))
+    return _rank(model, material.cases, listed=LISTED), {
+        "parameters": {name: getattr(value, "__name__", value) for name, value in settings.items()},
+        "patience": patience,
+        "epochs": len(progress.curve),
+        "best_epoch": progress.best_epoch,
+        "validation_ndcg@10": progress.best_ndcg,
+        "curve": progress.curve,
+        "capped": progress.time_is_up,
+        "items_known": len(model.data_preparator.get_known_item_ids()),
+        "training_events_per_second": round(float(read.sum()) / epoch_seconds, 1),
+    }
+
+
+def _train(model: Any, material: Material, *, patience: int, seconds: float) -> Progress:
+    """Epoch by epoch, until validation gets no better or another epoch would take longer than ``seconds`` allow."""
     train = _dataset(material.train)
     validation = material.validation.thinned(VALIDATION_USERS)
-    progress, capped, began = Progress(), False, time.process_time()
-    while len(progress.curve) - progress.best_epoch < course.patience and len(progress.curve) < course.max_epochs:
+    progress, began = Progress(), time.process_time()
+    while len(progress.curve) - progress.best_epoch < patience and len(progress.curve) < MAX_EPOCHS:
         epoch_began, spent_before = time.monotonic(), time.process_time()
         model.fit_partial(train, min_epochs=1, max_epochs=1)
         fit_seconds = time.monotonic() - epoch_began
@@ -173,25 +186,11 @@ def _learn(
             progress.best_ndcg, progress.best_epoch = ndcg, len(progress.curve)
             progress.best_weights = {name: value.clone() for name, value in model.torch_model.state_dict().items()}
         print(f"epoch {len(progress.curve)}: {progress.curve[-1]}", flush=True)
-        now = time.process_time()
-        if now - began + (now - spent_before) > 60 * minutes * threads:  # another epoch would not fit
-            capped = True
+        spent = time.process_time()
+        if spent - began + (spent - spent_before) > seconds:
+            progress.time_is_up = True
             break
-    model.torch_model.load_state_dict(progress.best_weights)
-    read = material.train.groupby("user").size().clip(upper=settings["session_max_len"] + 1) - 1
-    return _rank(model, material.cases, listed=LISTED), {
-        "parameters": {name: getattr(value, "__name__", value) for name, value in settings.items()},
-        "epochs": len(progress.curve),
-        "best_epoch": progress.best_epoch,
-        "validation_ndcg@10": progress.best_ndcg,
-        "curve": progress.curve,
-        "patience": course.patience,
-        "capped": capped,
-        "items_known": len(model.data_preparator.get_known_item_ids()),
-        "training_events_per_second": round(
-            float(read.sum()) / float(np.median([epoch["fit_seconds"] for epoch in progress.curve])), 1
-        ),
-    }
+    return progress
 
 
 def _trainer() -> Trainer:
