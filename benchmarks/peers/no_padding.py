@@ -89,7 +89,8 @@ class CutSTULayers(STULayers):  # type: ignore[misc]
             block.norm_attn_output.eps = self.epsilon * (self.longest / length) ** 2
         if "unix_ts" in batch:
             batch = {**batch, "unix_ts": batch["unix_ts"][:, -length - 1 :]}
-        return super().forward(seqs, *masks, batch=batch)
+        encoded: Tensor = super().forward(seqs, *masks, batch=batch)
+        return encoded
 
 
 class CutRelativeBias(RelativeAttentionBias):  # type: ignore[misc]
@@ -99,7 +100,8 @@ class CutRelativeBias(RelativeAttentionBias):  # type: ignore[misc]
         """The weight of each distance stands where it does in the longest history."""
         places = torch.arange(self.session_max_len)
         middle = (len(self.pos_weights) - 1) // 2
-        return self.pos_weights[middle + places - places[:, None]][None]
+        weights: Tensor = self.pos_weights[middle + places - places[:, None]]
+        return weights[None]
 
 
 class SASRecLikeLengths(SASRecDataPreparator):  # type: ignore[misc]
