@@ -125,6 +125,7 @@ def test_without_a_clock_places_tell_when(mover):
 def test_discovered_interests_are_kept_in_the_bundle(train_tiny, tmp_path):
     bundle = train_tiny(cold_world(users=60), tmp_path / "b", "train.epochs=1")
     loaded = load_bundle(tmp_path / "b")
+    assert [tuple(names) for names in loaded.interests] == list(bundle.interests)
     assert bundle_taxonomy(loaded).names == bundle_taxonomy(bundle).names
     assert (bundle_taxonomy(loaded).shares != bundle_taxonomy(bundle).shares).nnz == 0
     assert bundle_taxonomy(loaded).shares.sum() == 30  # nothing tells of the six cold items: no text is read here

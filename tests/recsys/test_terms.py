@@ -46,6 +46,12 @@ def test_chinese_pieces_give_way_to_the_word_they_stand_in():
     assert not {"红楼", "楼梦"} & set(distinctive_terms([novels, films])[0])
 
 
+def test_a_piece_that_mostly_stands_inside_a_longer_one_gives_way():
+    mostly, often = ["红楼梦"] * 4 + ["红楼"], ["红楼梦"] * 3 + ["红楼"]  # 4 of 5 times inside, and 3 of 4
+    assert distinctive_terms([mostly, ["茶书"]])[0][0] == "红楼梦"
+    assert distinctive_terms([often, ["茶书"]])[0][0] == "红楼"
+
+
 def test_names_are_told_apart():
     names = names_of([["red tea"], ["red tea"], ["绿茶 green tea", "绿茶"], ["2001"], ["1984"]])
     assert len(set(names)) == 5
