@@ -3,9 +3,9 @@
 A text in a docstring under a field is also its description on /docs.
 """
 
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from serving.item_store import ItemDocument
@@ -25,6 +25,11 @@ def _in_seconds(instant: int) -> int:
     return instant
 
 
+def _whole(number: Any) -> Any:
+    """In JSON 3.0 is an integer too; Python's parser alone tells them apart."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 class RequestModel(BaseModel):
     """What comes in: checked strictly, nothing unknown let through."""
 
@@ -38,7 +43,8 @@ class AnswerModel(BaseModel):
 
 
 Name = Annotated[str, Field(min_length=1, max_length=1_000)]
-Instant = Annotated[int, Field(ge=0), AfterValidator(_in_seconds)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Instant = Annotated[Whole, Field(ge=0, json_schema_extra={"exclusiveMaximum": YEAR_10000}), AfterValidator(_in_seconds)]
 Value = Annotated[float, Field(allow_inf_nan=False, ge=-MAX_VALUE, le=MAX_VALUE)]
 Latitude = Annotated[float, Field(allow_inf_nan=False, ge=-90, le=90)]
 Longitude = Annotated[float, Field(allow_inf_nan=False, ge=-180, le=180)]

@@ -18,6 +18,7 @@ from serving.fields import (
     Place,
     RequestModel,
     Value,
+    Whole,
     whole_place,
 )
 from serving.wishes import Diversity, DiversityPrice, Filters
@@ -71,7 +72,7 @@ class RecommendRequest(RequestModel):
     """Whose stored history to read. Nobody need know it: then the history of the request counts alone."""
     history: list[HistoryEvent] = Field([], max_length=MAX_HISTORY)
     """What the user did since, in any order; it comes after what is stored. At most 50 events bring an `item`."""
-    k: int = Field(10, ge=1, le=MAX_K)
+    k: Whole = Field(10, ge=1, le=MAX_K)
     """How many items."""
     requested_at: Instant | None = None
     """Unix seconds, UTC: recommend as of then, knowing nothing later. Left out, it is now."""
