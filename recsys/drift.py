@@ -25,6 +25,8 @@ Whole = npt.NDArray[np.int64]
 
 LEAST_EVENTS = 5
 """On each side of a cut."""
+OFTEN = 3
+"""Events of an interest from which on it is looked at by itself."""
 MOST_EVENTS = 2_000
 """The newest events of a user that are read."""
 VISIT_GAP_S = 1_800
@@ -119,13 +121,15 @@ def contrasts(scaled: Floats) -> Floats:
 
 
 def scaled_mass(mass: Floats) -> Floats:
-    """(H, C): each event's shares less the user's own, in the interests the user has, on the scale of chance.
+    """(H, at most C): each event's shares less the user's own, on the scale of chance.
 
-    The variance of an interest is about its share; one event's worth is added, so that what was met once stays small.
+    Interests of fewer than `OFTEN` events are taken together: one by one they would add more noise than they tell. The
+    variance of an interest is about its share; one event's worth is added, so that what is rare stays small.
     """
-    share = mass.mean(0)
-    met = share > 0
-    scaled: Floats = ((mass[:, met] - share[met]) / np.sqrt(share[met] + 1 / len(mass))).astype(np.float32)
+    often = mass.sum(0) >= OFTEN
+    told_apart = np.column_stack([mass[:, often], mass[:, ~often].sum(1)])
+    share = told_apart.mean(0)
+    scaled: Floats = ((told_apart - share) / np.sqrt(share + 1 / len(mass))).astype(np.float32)
     return scaled
 
 
