@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys.acceleration import TRACKER
 from recsys.audit import audit_counts, audit_split, rows_fingerprint
 from recsys.bundle import Bundle, refuse_foreign_folder, save_bundle, sibling
 from recsys.catalogue import Catalogue
@@ -22,7 +23,7 @@ from recsys.ranking import OUT, mask_seen, top_k
 from recsys.split import Cases, Split, make_split, thinned
 from recsys.taxonomy import discover_interests
 from recsys.towers import ItemFeatures
-from recsys.train import TRACKER, VALIDATION_CASES, item_counts, known_ids, train_towers
+from recsys.train import VALIDATION_CASES, item_counts, known_ids, train_towers
 from recsys.transitions import TransitionCounter
 
 

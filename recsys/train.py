@@ -21,11 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from recsys.acceleration import autocast, make_accelerator
 from recsys.batches import Batch, BatchMaker
 from recsys.checkpoint import load_checkpoint, save_checkpoint
 from recsys.config import Config, TrainConfig, config_toml
 from recsys.embed import embed_cases, embed_items
-from recsys.errors import InputError
 from recsys.features import Vocabulary
 from recsys.histories import training_windows, window_batches
 from recsys.interactions import Interactions
@@ -36,8 +36,6 @@ from recsys.split import Split, thinned
 from recsys.towers import ItemFeatures, ItemTower, TwoTower, UserTower, value_edges
 from recsys.warm_start import co_occurrence_vectors
 
-TRACKER = "tracker"
-"""The folder of the tracker's files, in the run's and then in the bundle's."""
 VALIDATION_CASES = 10_000
 """Validation looks at no more users than these: enough to choose by, and an epoch stays an epoch."""
 
@@ -253,40 +251,6 @@ def set_learning_rate(optimizer: Optimizer, knobs: TrainConfig, *, at: float) ->
         factor = 0.5 * (1 + math.cos(math.pi * (at - knobs.warmup) / (1 - knobs.warmup)))
     for group in optimizer.param_groups:
         group["lr"] = knobs.learning_rate * factor
-
-
-def make_accelerator(knobs: TrainConfig, folder: Path) -> Accelerator:
-    """One process or many, on the device asked for, with the tracker started."""
-    try:
-        accelerator = Accelerator(
-            cpu=knobs.device == "cpu",
-            gradient_accumulation_steps=knobs.accumulation,
-            log_with=None if knobs.tracker == "none" else knobs.tracker,
-            project_dir=folder,
-        )
-        accelerator.init_trackers(TRACKER)
-    except (ValueError, ImportError) as problem:
-        raise InputError(
-            f"train.tracker = {knobs.tracker!r}: {problem} Take none, or an installed one that accelerate knows."
-        ) from None
-    if knobs.device == "cuda" and accelerator.device.type != "cuda":
-        raise InputError(
-            "train.device is cuda, but torch sees no CUDA device. Pass train.device=auto, or mend the driver."
-        )
-    return accelerator
-
-
-def autocast(device: torch.device, knobs: TrainConfig) -> torch.autocast:
-    """bf16 for matrix products where the config and the device want it."""
-    wanted = knobs.precision == "bf16" or (knobs.precision == "auto" and bf16_is_fast(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
-
-
-def bf16_is_fast(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware; elsewhere it is emulated, and slower than fp32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def run_fingerprint(config: Config, train: Interactions) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from recsys.acceleration import TRACKER, make_accelerator
 from recsys.checkpoint import load_checkpoint
 from recsys.config import read_config, settle
 from recsys.errors import InputError
 from recsys.features import Vocabulary, item_features
 from recsys.split import leave_one_out
-from recsys.train import TRACKER, make_accelerator, make_optimizer, make_towers, set_learning_rate, train_towers
+from recsys.train import make_optimizer, make_towers, set_learning_rate, train_towers
 from tests.worlds import chain_world, clock_world, cold_world
 
 SMALL = ["item_tower.text=false", "width=32", "user_tower.heads=2", "user_tower.dropout=0.0", "train.tracker=none"]
