@@ -105,7 +105,7 @@ def recommend(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP service answers.")] = False,
 ) -> None:
     """Recommend items to a user, to a history, or to a stranger."""
-    from serving.service import open_service
+    from serving.opening import open_service
 
     request = _request(
         user_id=user,

@@ -11,8 +11,9 @@ import uvicorn
 
 from recsys.errors import InputError
 from serving.app import create_app
+from serving.opening import open_service
 from serving.runtimes import with_quickest_tower
-from serving.service import Service, open_service
+from serving.service import Service
 from serving.settings import Settings
 from serving.state import state_for
 from serving.workers import supervise

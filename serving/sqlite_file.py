@@ -39,14 +39,16 @@ class SqliteFile:
         """This thread's own: one that is shared would mix their transactions.
 
         Raises:
-            UnavailableError: The file is locked for too long, or the disk is full or fails.
+            UnavailableError: The file is locked for too long or damaged, or the disk is full or fails.
         """
         try:
             if not hasattr(self._mine, "connection"):
                 self._mine.connection = self._connect()
                 self._opened.append(self._mine.connection)
             yield self._mine.connection
-        except sqlite3.OperationalError as cause:
+        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+            raise  # our own mistakes
+        except sqlite3.DatabaseError as cause:
             raise UnavailableError(f"{self._path.name}: {cause}.") from cause
 
     @contextmanager

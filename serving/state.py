@@ -4,8 +4,11 @@ It lies in a folder beside the bundle's, never in it, since bundles are replaced
 """
 
 import asyncio
+import logging
 import shutil
 import tempfile
+import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,9 @@ from serving.user_key import UserKey, key_beside
 HISTORIES = "histories.sqlite"
 ITEMS = "items.sqlite"
 TEXTS = "texts"
+PRUNE_EVERY_S = 3_600.0
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -46,6 +52,11 @@ class State:
         self.items = ItemStore(folder / ITEMS)
         self._thread = ThreadPoolExecutor(1, "writer")  # one: SQLite takes one writer at a time anyway
         self.writer = EventWriter(histories, self._thread)
+        self._closing = threading.Event()
+        self.pruned_at: float | None = None
+        """Unix seconds: when events that are too old were last removed."""
+        if histories.retention.max_age_s is not None:
+            threading.Thread(target=self._prune_now_and_then, name="retention", daemon=True).start()
 
     async def change(self, change: Callable[[], T]) -> T:
         """What a change to the stores gives, made in the writer's thread, in order of asking."""
@@ -53,9 +64,21 @@ class State:
 
     def close(self) -> None:
         """Finish what is being written and let go of the files."""
+        self._closing.set()
         self._thread.shutdown(wait=True)
         self.histories.close()
         self.items.close()
+
+    def _prune_now_and_then(self) -> None:
+        """What nobody reads any more must go even where nobody writes."""
+        while not self._closing.wait(0 if self.pruned_at is None else PRUNE_EVERY_S):
+            try:
+                removed = self._thread.submit(self.histories.prune, now=int(time.time())).result()
+            except (UnavailableError, RuntimeError) as problem:  # or the thread was shut down just now
+                logger.warning("Old events are still there: %s", problem)
+            else:
+                logger.info("%d events were too old to be kept.", removed)
+            self.pruned_at = time.time()
 
 
 def open_state(

@@ -10,9 +10,10 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from serving.opening import open_service
 from serving.runtimes import with_quickest_tower
 from serving.schemas import RecommendRequest
-from serving.service import Service, open_service
+from serving.service import Service
 from serving.settings import TowerSettings
 
 TOGETHER = (1, 8, 32)

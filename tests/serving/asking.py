@@ -6,7 +6,7 @@ import time
 from fastapi.testclient import TestClient
 
 from serving.app import create_app
-from serving.service import open_service
+from serving.opening import open_service
 from serving.state import open_state
 
 PROBLEM = "application/problem+json"

@@ -12,7 +12,7 @@ from recsys.config import read_config
 from recsys.interactions import read_interactions
 from recsys.run import run_training
 from serving.index_commands import build_index
-from serving.service import open_service
+from serving.opening import open_service
 from tests.recsys.conftest import encoder_folder
 
 __all__ = ["encoder_folder"]  # a fixture of theirs

@@ -14,8 +14,8 @@ from serving.client import Client, ServiceError
 from serving.event_schemas import NewEvent
 from serving.item_schemas import ItemBody
 from serving.keys import KeyRing, Scope, create_key, write_keys
+from serving.opening import open_service
 from serving.schemas import HistoryEvent, RecommendRequest
-from serving.service import open_service
 from serving.settings import AccessSettings, Settings
 
 NOW = 1_703_000_000

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from serving.app import create_app
-from serving.service import open_service
+from serving.opening import open_service
 from tests.serving.live_server import live
 
 OPERATIONS = [

@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from recsys.errors import InputError
 from recsys.interactions import DAY_S
 from serving.event_schemas import NewEvent, NewEvents
+from serving.opening import open_service
 from serving.schemas import RecommendRequest
-from serving.service import open_service
-from serving.state import open_state
-from serving.stored_events import Retention
+from serving.settings import StateSettings
+from serving.state import open_state, state_for
+from serving.stored_events import Retention, StoredEvent
 from tests.serving.asking import assert_problem, ids, recommend, serving
 
 LATER = 1_703_000_000
@@ -183,6 +185,31 @@ def test_retention_is_told_and_kept(shop, tmp_path):
         answer = told(client, {"events": events})
         assert answer["warnings"] == ["occurred_at: 1 older than the 1000 seconds that are kept, and so not kept."]
         assert len(ids(recommend(client, user_id="ann", k=40))) == 39
+
+
+def test_what_is_too_old_goes_by_itself_where_nobody_writes(tmp_path):
+    now = int(time.time())
+    forever = open_state(tmp_path)
+    forever.histories.add([[StoredEvent("ann", str(age), "tea", now - age) for age in (0, 2_000)]])
+    forever.close()
+    state = open_state(tmp_path, retention=Retention(max_age_s=1_000))
+    for _ in range(500):
+        if state.pruned_at is not None:
+            break
+        time.sleep(0.01)
+    state.close()
+    forever = open_state(tmp_path)
+    assert [event.event_id for event in forever.histories.read("ann").events] == ["0"]
+    forever.close()
+
+
+def test_a_damaged_store_is_said_by_name(tmp_path):
+    (tmp_path / "histories.sqlite").write_bytes(b"no database at all" * 1_000)
+    with pytest.raises(InputError, match=r"histories\.sqlite: file is not a database"):
+        state_for(tmp_path / "films", StateSettings(folder=tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"state\.folder, .*file"):
+        state_for(tmp_path / "films", StateSettings(folder=tmp_path / "file"))
 
 
 def test_a_state_that_keeps_less_than_the_model_reads_is_refused(shop, tmp_path):

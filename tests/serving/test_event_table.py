@@ -12,8 +12,8 @@ from recsys.errors import InputError
 from recsys.interactions import read_interactions
 from serving import event_commands
 from serving.event_table import events_of_bundle, events_of_file, export_events, import_events
+from serving.opening import open_service
 from serving.schemas import RecommendRequest
-from serving.service import open_service
 from serving.sqlite_histories import SqliteHistories
 from serving.state import open_state, state_beside
 from serving.stored_events import Retention, StoredEvent

@@ -12,7 +12,7 @@ from index.vector_index import VectorIndex
 from recsys.bundle import load_bundle, read_manifest
 from recsys.errors import InputError
 from serving import index_commands
-from serving.service import open_service
+from serving.opening import open_service
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 from recsys.interests import UserInterests, interests_of
 from serving.app import create_app
-from serving.service import open_service
+from serving.opening import open_service
 from tests.serving.test_app import assert_problem, ready
 
 LATER = 1_703_000_000

@@ -203,7 +203,7 @@ def test_an_item_of_which_nothing_is_told_is_warned_about(client):
 
 def test_live_items_are_numbered_beyond_the_bundles_and_never_twice(shop, tmp_path):
     """Inside: what histories, masks and the prior are given."""
-    from serving.service import open_service
+    from serving.opening import open_service
     from serving.state import open_state
 
     state = open_state(tmp_path / "state")

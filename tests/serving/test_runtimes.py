@@ -13,9 +13,9 @@ from recsys.errors import InputError
 from recsys.histories import stacked
 from serving.cli import app
 from serving.onnx_export import FLOAT, INT8, export_user_tower, history_sample
+from serving.opening import open_service
 from serving.runtimes import OnnxTower, Runtime, choose, take, with_quickest_tower
 from serving.schemas import RecommendRequest
-from serving.service import open_service
 from serving.settings import TowerSettings
 
 

@@ -14,8 +14,9 @@ from recsys.errors import InputError
 from recsys.histories import gather_histories
 from recsys.recommend import Recommender, exact_search
 from recsys.split import keep
+from serving.opening import open_service
 from serving.schemas import HistoryEvent, RecommendRequest
-from serving.service import UnknownItemError, open_service
+from serving.service import UnknownItemError
 
 
 def offline_rankings(bundle, *, k):

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from recsys.errors import InputError
 from serving.app import create_app
+from serving.opening import open_service
 from serving.schemas import RecommendRequest
-from serving.service import open_service
 from serving.settings import ServerSettings, Settings, SwapSettings, TrialSettings
 from serving.trial import Trial
 from serving.variant import NotReadyError, SwapRefusedError, Variant

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from serving.opening import open_service
 from serving.schemas import MAX_BATCH, RecommendRequest
-from serving.service import open_service
 from serving.state import open_state
 from tests.serving.asking import assert_problem, ids, recommend, serving
 
