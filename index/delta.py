@@ -25,7 +25,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Delta:
-    """A growing block of rows. An id may stand in several rows; The newest counts."""
+    """A growing block of rows. An id may stand in several rows; the newest counts."""
 
     def __init__(self, dim: int) -> None:
         """Start empty."""
