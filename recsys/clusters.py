@@ -4,6 +4,7 @@ Shapes: R rows, D width, K clusters.
 """
 
 from collections.abc import Sequence
+from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,8 @@ from scipy import sparse
 Vectors = npt.NDArray[np.float32]
 
 MOST_CLUSTERS = 64
-ROWS_PER_CLUSTER = 8
-"""The fewest rows a cluster should have on average."""
+ROWS_PER_CLUSTER = 20
+"""On average and at least, unless rows are so few that their square root allows more clusters."""
 ROWS_READ = 4_000
 """The most rows by which the number is chosen and the centres are placed; the others join the nearest."""
 STARTS = 4
@@ -88,7 +89,7 @@ def silhouettes(vectors: Vectors, centres: Vectors) -> Vectors:
 
 
 def _numbers(rows: int) -> list[int]:
-    most = min(MOST_CLUSTERS, rows // ROWS_PER_CLUSTER)
+    most = min(MOST_CLUSTERS, max(isqrt(rows), rows // ROWS_PER_CLUSTER))
     further = (12 * 1.2 ** np.arange(1, 12)).astype(int).tolist()
     return [number for number in [*range(2, 13), *further] if number <= most]
 

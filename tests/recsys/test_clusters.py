@@ -48,7 +48,7 @@ def test_the_same_seed_finds_the_same_and_zero_rows_change_nothing():
     np.testing.assert_array_equal(first, find_centres(with_gaps, rng=np.random.default_rng(1)))
 
 
-@pytest.mark.parametrize("rows", [1, 5, 15])
+@pytest.mark.parametrize("rows", [1, 2, 3])
 def test_too_few_rows_are_one_cluster(rows):
     vectors, _ = directions(1, rows, spread=1.0)
     assert len(find_centres(vectors, rng=np.random.default_rng(0))) == 1

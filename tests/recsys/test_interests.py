@@ -128,6 +128,7 @@ def test_discovered_interests_are_kept_in_the_bundle(train_tiny, tmp_path):
     assert [tuple(names) for names in loaded.interests] == list(bundle.interests)
     assert bundle_taxonomy(loaded).names == bundle_taxonomy(bundle).names
     assert (bundle_taxonomy(loaded).shares != bundle_taxonomy(bundle).shares).nnz == 0
+    assert set(bundle_taxonomy(loaded).names) == {"apple, pear, plum", "screw, bolt, nail", "violin, cello, flute"}
     assert bundle_taxonomy(loaded).shares.sum() == 30  # nothing tells of the six cold items: no text is read here
     again = bundle_taxonomy(replace(loaded, interests=None))  # as an older version left it
     assert again.names == bundle_taxonomy(loaded).names

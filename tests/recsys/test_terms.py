@@ -32,9 +32,15 @@ def test_class_based_tf_idf_by_hand():
     inks it is the other way: A = 5.5, 2·log(1 + 5.5/2) = 2.64 and 6·log(1 + 5.5/9) = 2.86.
     """
     assert 2 * log(1 + 5 / 2) > 5 * log(1 + 5 / 8)
-    assert distinctive_terms([["ink ink ink ink ink tea tea"], ["ink ink ink"]]) == [["tea", "ink"], ["ink"]]
+    five, six, other = ["tea ink"] * 2 + ["ink"] * 3, ["tea ink"] * 2 + ["ink"] * 4, ["ink"] * 3
+    assert distinctive_terms([five, other]) == [["tea", "ink"], ["ink"]]
     assert 2 * log(1 + 5.5 / 2) < 6 * log(1 + 5.5 / 9)
-    assert distinctive_terms([["ink ink ink ink ink ink tea tea"], ["ink ink ink"]])[0] == ["ink", "tea"]
+    assert distinctive_terms([six, other])[0] == ["ink", "tea"]
+
+
+def test_a_text_that_repeats_itself_counts_once():
+    films = ["Alice, Alice and Alice at war", "Men at war", "The war of Bob"]
+    assert distinctive_terms([films, ["Tea"]])[0][0] == "war"
 
 
 def test_chinese_pieces_give_way_to_the_word_they_stand_in():
