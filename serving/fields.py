@@ -44,7 +44,12 @@ class AnswerModel(BaseModel):
 
 Name = Annotated[str, Field(min_length=1, max_length=1_000)]
 Whole = Annotated[int, BeforeValidator(_whole)]
-Instant = Annotated[Whole, Field(ge=0, json_schema_extra={"exclusiveMaximum": YEAR_10000}), AfterValidator(_in_seconds)]
+Instant = Annotated[
+    int,
+    Field(ge=0, json_schema_extra={"exclusiveMaximum": YEAR_10000}),
+    AfterValidator(_in_seconds),
+    BeforeValidator(_whole),  # the last one reads first
+]
 Value = Annotated[float, Field(allow_inf_nan=False, ge=-MAX_VALUE, le=MAX_VALUE)]
 Latitude = Annotated[float, Field(allow_inf_nan=False, ge=-90, le=90)]
 Longitude = Annotated[float, Field(allow_inf_nan=False, ge=-180, le=180)]
