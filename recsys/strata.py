@@ -27,8 +27,8 @@ Floats = npt.NDArray[np.float64]
 
 SURE = 0.95
 """The probability from which something is said."""
-LEAST_SHARE = 0.1
-"""An interest is held from half an even share on, or from this share where there are few interests."""
+ALWAYS_HELD = 0.1
+"""The share from which an interest is held however few interests there are."""
 FEWEST_EVENTS = 3.0
 """Of an interest with fewer nothing is said but that it has been met."""
 PAST_WORTH = 2.0
@@ -42,16 +42,19 @@ TINY = 1e-9
 
 
 class Stratum(StrEnum):
-    """Where an interest stands; the first that is true, in this order."""
+    """Where an interest stands: the first of these that is true, once it has had `FEWEST_EVENTS`.
+
+    Held means a share above `Population.held_from`, surely a probability of `SURE`.
+    """
 
     DORMANT = "dormant"
-    """It was held once, and recent events show that it no longer is."""
+    """At some moment of the past it was surely held, and by recent events it surely no longer is."""
     FADING = "fading"
-    """It was held, and has surely become less."""
+    """Before, it was surely held, and its recent share is surely smaller than that."""
     RISING = "rising"
-    """It has surely become more, and is probably held now."""
+    """Its recent share is surely larger than it was before, and it is probably held."""
     CORE = "core"
-    """It is surely held, and shows no sure change."""
+    """All the past taken together, the recent counting more, it is surely held."""
     EXPLORING = "exploring"
     """It has been met; whether it is held cannot be told yet."""
 
@@ -73,7 +76,7 @@ class Population:
         """
         known = self.share[self.share > 0]
         effective = float(np.exp(-(known * np.log(known)).sum()))
-        return min(LEAST_SHARE, 0.5 / effective)
+        return min(ALWAYS_HELD, 0.5 / effective)
 
     @classmethod
     def of(cls, interactions: Interactions, taxonomy: Taxonomy) -> "Population":

@@ -120,7 +120,7 @@ def table(rows):
 
 
 def test_the_population_by_hand():
-    """Users aaab and abbb. Shares (1/2, 1/2); half an even share of two is more than LEAST_SHARE.
+    """Users aaab and abbb. Shares (1/2, 1/2); half an even share of two is more than ALWAYS_HELD.
 
     Sums of squares: Σ|w|² = 8; Σ |sums|²/4 = 10/4 + 10/4 = 5; within (8 − 5)/(8 − 2) = 1/2;
     between (5 − 8·1/2)/1 = 1; τ² = (1 − 1/2)/4 = 1/8; worth = (1/2)/(1/8) = 4.
