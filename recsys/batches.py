@@ -13,6 +13,7 @@ from torch import Tensor
 from recsys.config import TrainConfig
 from recsys.histories import Histories, Windows, gather_histories
 from recsys.interactions import Interactions
+from recsys.mining import Near
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,8 @@ class Batch:
     """(S,) log of how often sampling is expected to put each of them here; zeros for the whole catalogue."""
     excluded: "SeenBy"
     """(P, S) negatives that are none for this position."""
+    mined: Tensor
+    """(S,) which negatives were mined."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -61,11 +64,25 @@ class SeenBy:
         return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
+@dataclass(frozen=True, eq=False)
+class Negatives:
+    """What a batch contrasts with."""
+
+    item_idx: npt.NDArray[np.int64]
+    """(S,) repeats allowed."""
+    log_q: npt.NDArray[np.float64]
+    """(S,) log of how often sampling is expected to put each of them here."""
+    mined: npt.NDArray[np.bool_]
+    """(S,) whether it was mined."""
+
+
 class BatchMaker:
     """Makes batches of training windows; holds what all of them share.
 
     ``counts`` (N + 1,) says how often each item was chosen in training. Items never chosen are no negatives: pushing
     them away would teach the text of a cold item to be unwanted.
+
+    ``near`` is renewed as the items move: `mine` of the latest item vectors, where hard negatives are wanted.
     """
 
     def __init__(
@@ -80,10 +97,11 @@ class BatchMaker:
         self.train, self.windows, self.counts, self.config = train, windows, counts, config
         self.request_time = request_time
         self.length = int((windows.stops - windows.starts).max(initial=1))
-        share = counts / counts.sum()
-        # Half by popularity, half uniform (Yang et al., WWW 2020): hard negatives are met often, rare ones not never.
-        self.sampling = 0.5 * share + 0.5 * (counts > 0) / np.count_nonzero(counts)
-        self.share = share
+        followed = np.ones(len(train), bool)
+        followed[train.starts[:-1][np.diff(train.starts) > 0]] = False  # a user's first event answers nothing
+        self.share = np.bincount(train.item_idx[followed], minlength=len(counts)) / followed.sum()
+        self.chosen = np.flatnonzero(counts)
+        self.near: Near | None = None
 
     def make(self, which: npt.NDArray[np.int64], *, rng: np.random.Generator) -> Batch:
         """The batch of those windows.
@@ -105,11 +123,12 @@ class BatchMaker:
         inside = np.arange(asked.shape[1]) < (stops - starts - 1)[:, None]
         rows = np.where(inside, starts[:, None] + 1 + np.arange(asked.shape[1]), 0)
         targets = self.train.item_idx[rows][inside].astype(np.int64)  # (P,)
-        negatives, log_q = self._negatives(targets, rng)
+        negatives = self._negatives(targets, rng)
         if self.config.loss == "full":
-            item_idx, history_rows, positives, negative_rows = negatives, histories.item_idx.numpy(), targets, negatives
+            item_idx, history_rows, positives = negatives.item_idx, histories.item_idx.numpy(), targets
+            negative_rows = negatives.item_idx
         else:
-            everything = np.concatenate([[0], histories.item_idx.numpy().ravel(), targets, negatives])
+            everything = np.concatenate([[0], histories.item_idx.numpy().ravel(), targets, negatives.item_idx])
             item_idx, inverse = np.unique(everything, return_inverse=True)
             cuts = np.cumsum([1, histories.item_idx.numel(), len(targets)])
             _, history_rows, positives, negative_rows = np.split(inverse, cuts)
@@ -120,20 +139,33 @@ class BatchMaker:
             asked=asked,
             positives=torch.from_numpy(positives),
             negatives=torch.from_numpy(negative_rows),
-            log_q=torch.from_numpy(log_q.astype(np.float32)),
-            excluded=self._excluded(which, asked, negatives),
+            log_q=torch.from_numpy(negatives.log_q.astype(np.float32)),
+            excluded=self._excluded(which, asked, negatives.item_idx),
+            mined=torch.from_numpy(negatives.mined),
         )
 
-    def _negatives(
-        self, targets: npt.NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """item_idx and log_q of what the batch contrasts with, both (S,)."""
+    def _negatives(self, targets: npt.NDArray[np.int64], rng: np.random.Generator) -> Negatives:
         if self.config.loss == "full":
-            return np.arange(len(self.counts)), np.zeros(len(self.counts))
+            everything = np.arange(len(self.counts))
+            return Negatives(everything, np.zeros(len(everything)), np.zeros(len(everything), bool))
         if self.config.loss == "in_batch":
-            return targets, np.log(len(targets) * self.share[targets])
-        drawn = rng.choice(len(self.counts), size=self.config.negatives, p=self.sampling)
-        return drawn, np.log(self.config.negatives * self.sampling[drawn])
+            return Negatives(targets, np.log(len(targets) * self.share[targets]), np.zeros(len(targets), bool))
+        # Half from the batch, which are encoded anyway and as frequent as they are popular, half uniform (Yang et al.,
+        # WWW 2020): popular negatives are met often, rare ones not never.
+        half = self.config.negatives // 2
+        drawn = np.concatenate([rng.choice(targets, half), rng.choice(self.chosen, self.config.negatives - half)])
+        mined = np.zeros(0, np.int64)
+        expected = half * self.share + (self.config.negatives - half) * (self.counts > 0) / len(self.chosen)  # (N + 1,)
+        if self.near is not None:
+            around = self.near.of(targets)  # (P', M)
+            mined = rng.choice(around.ravel(), self.config.hard_negatives) if len(around) else mined
+            # One count for all three ways in, as in multiple importance sampling's balance heuristic (Veach and
+            # Guibas, 1995): a hard negative stands for no more than it should.
+            expected = expected + len(mined) * np.bincount(around.ravel(), minlength=len(expected)) / max(
+                around.size, 1
+            )
+        both = np.concatenate([drawn, mined])
+        return Negatives(both, np.log(expected[both]), np.arange(len(both)) >= len(drawn))
 
     def _excluded(self, which: npt.NDArray[np.int64], asked: Tensor, negatives: npt.NDArray[np.int64]) -> SeenBy:
         always, never = -1, asked.shape[1]

@@ -72,8 +72,12 @@ class TrainConfig(_Section):
 
     loss: Literal["full", "sampled", "in_batch"] | None = None
     """Softmax over the whole catalogue, over sampled negatives, or over the batch. Unset: full up to 20,000 items."""
-    negatives: int = Field(4096, ge=1)
-    """Negatives shared by a batch; only for the sampled loss."""
+    negatives: int = Field(4096, ge=2)
+    """Negatives shared by a batch, half of them from the batch, half uniform; only for the sampled loss."""
+    hard_negatives: int = Field(0, ge=0)
+    """Negatives beside those, mined from what lies near the batch's positives; only for the sampled loss."""
+    hard_margin: float = Field(0.0, ge=-2, le=2)
+    """A mined negative counts only where its cosine stays this far below the positive's; else it may well be liked."""
     temperature: float = Field(0.07, gt=0)
     """Divides the cosine inside the loss."""
     exclude_seen: bool | None = None

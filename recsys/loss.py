@@ -61,6 +61,7 @@ def sampled_softmax_loss(
     *,
     temperature: float,
     excluded: Mask | None = None,  # (B, C) negatives that are none for this user
+    margin: Tensor | None = None,  # (C,) how far its cosine must stay below the positive's; −∞ for no matter how far
 ) -> Tensor:  # ()
     """Cross-entropy of each positive against sampled negatives. Use it when the catalogue is too large for a softmax.
 
@@ -68,9 +69,14 @@ def sampled_softmax_loss(
     the positive is there for certain and keeps its logit, and a negative that is the positive (an accidental hit) is
     masked. The denominator is then an unbiased estimate of the full softmax's: Khrylchenko et al., RecSys 2025, show
     what correcting the positive as well costs.
+
+    ``margin`` is for mined negatives: one that fits the user nearly as well as the positive is more likely something
+    nobody offered than something nobody wants (Moreira et al., NV-Retriever, 2024).
     """
+    # In logits: a negative counts while its own, log_q subtracted, is at most the positive's minus this.
+    distance = None if margin is None else margin / temperature + log_q
     loss: Tensor = _ContrastInBlocks.apply(  # type: ignore[no-untyped-call]
-        user_vectors, positive_vectors, positives, negative_vectors, negatives, log_q, excluded, temperature
+        user_vectors, positive_vectors, positives, negative_vectors, negatives, log_q, excluded, distance, temperature
     )
     return loss
 
@@ -118,6 +124,7 @@ class _ContrastInBlocks(torch.autograd.Function):
         negatives: Tensor,
         log_q: Tensor,
         excluded: Mask | None,
+        distance: Tensor | None,
         temperature: float,
     ) -> Tensor:
         kind = user_vectors.device.type
@@ -134,7 +141,10 @@ class _ContrastInBlocks(torch.autograd.Function):
             none = positives[block, None].int() == negatives  # accidental hits
             if excluded is not None:
                 none |= excluded[block]
-            logits = torch.addmm(-log_q, users[block], candidates.T).masked_fill_(none, -torch.inf)  # (b, C)
+            logits = torch.addmm(-log_q, users[block], candidates.T)  # (b, C)
+            if distance is not None:
+                none |= logits > positive - distance
+            logits.masked_fill_(none, -torch.inf)
             top = torch.maximum(logits.amax(1, keepdim=True), positive.to(precision))
             odds, own = logits.sub_(top).exp_(), (positive - top).exp()
             total = odds.sum(1, keepdim=True, dtype=torch.float32) + own
@@ -153,4 +163,4 @@ class _ContrastInBlocks(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         user_slope, positive_slope, negative_slope = ctx.saved_tensors
-        return slope * user_slope, slope * positive_slope, None, slope * negative_slope, None, None, None, None
+        return slope * user_slope, slope * positive_slope, None, slope * negative_slope, None, None, None, None, None

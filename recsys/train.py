@@ -31,6 +31,7 @@ from recsys.histories import training_windows, window_batches
 from recsys.interactions import Interactions
 from recsys.loss import full_softmax_loss, in_batch_loss, sampled_softmax_loss
 from recsys.metrics import ndcg, recall
+from recsys.mining import mine
 from recsys.ranking import expected_ranks, mask_seen
 from recsys.split import Split, thinned
 from recsys.towers import ItemFeatures, ItemTower, TwoTower, UserTower, value_edges
@@ -90,6 +91,8 @@ def train_towers(
             while course.epoch < knobs.epochs and course.epoch - course.best_epoch < knobs.patience:
                 began = time.monotonic()
                 rng = np.random.default_rng([config.seed, course.epoch])
+                if knobs.hard_negatives:
+                    maker.near = mine(embed_items(towers, features, ids), counts, rng=rng)
                 batches = window_batches(windows, batch_events=knobs.batch_events, rng=rng)
                 batches = batches[accelerator.process_index :: accelerator.num_processes]
                 progress.reset(task, description=f"epoch {course.epoch + 1}/{knobs.epochs}", total=len(batches))
@@ -170,9 +173,17 @@ def contrast(user_vectors: Tensor, item_vectors: Tensor, batch: Batch, knobs: Tr
     chosen, log_q = item_vectors[positives], batch.log_q
     if knobs.loss == "in_batch":
         return in_batch_loss(user_vectors, chosen, positives, log_q, temperature=temperature, excluded=excluded)
-    others = item_vectors[negatives]
+    margin = torch.where(batch.mined, knobs.hard_margin, -torch.inf) if knobs.hard_negatives else None
     return sampled_softmax_loss(
-        user_vectors, chosen, positives, others, negatives, log_q, temperature=temperature, excluded=excluded
+        user_vectors,
+        chosen,
+        positives,
+        item_vectors[negatives],
+        negatives,
+        log_q,
+        temperature=temperature,
+        excluded=excluded,
+        margin=margin,
     )
 
 

@@ -218,7 +218,7 @@ def test_held_out_items_change_no_sampling(twice):
         windows = training_windows(split.train, length=50)
         counts = np.array(bundle.training["item_counts"])
         maker = BatchMaker(split.train, windows, counts, bundle.config.train, request_time=True)
-        made.append((maker.sampling, maker.make(np.arange(8), rng=np.random.default_rng(0))))
+        made.append((maker.share, maker.make(np.arange(8), rng=np.random.default_rng(0))))
     assert np.array_equal(made[0][0], made[1][0])
     for name in ("item_idx", "positives", "negatives", "log_q"):
         assert torch.equal(getattr(made[0][1], name), getattr(made[1][1], name))

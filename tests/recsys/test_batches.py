@@ -6,6 +6,7 @@ import pytest
 from recsys.batches import BatchMaker
 from recsys.config import Config
 from recsys.histories import Windows, training_windows, window_batches
+from recsys.mining import Near
 from recsys.train import item_counts
 from tests.worlds import chain_world
 
@@ -79,23 +80,41 @@ def test_a_batch_holds_the_events_it_may_and_every_window_comes_once():
     assert [which.tolist() for which in again] != [which.tolist() for which in batches]
 
 
-def test_log_q_is_the_log_of_what_sampling_does():
-    batches, _, _ = maker("sampled", negatives=200)
+def claims_and_counts(batches, windows, draws):
+    """What log_q says of each item, and how often the items stood among the negatives, per batch of all windows."""
     rng = np.random.default_rng(0)
-    seen = np.zeros(len(batches.counts))
-    claimed = {}
-    for _ in range(400):
-        batch = batches.make(np.array([0]), rng=rng)
+    seen, claimed = np.zeros(len(batches.counts)), {}
+    for _ in range(draws):
+        batch = batches.make(np.arange(len(windows)), rng=rng)
         items = batch.item_idx[batch.negatives].numpy()
-        np.add.at(seen, items, 1)
+        np.add.at(seen, items, 1 / draws)
         claimed |= dict(zip(items.tolist(), batch.log_q.tolist(), strict=True))
+    return claimed, seen
+
+
+@pytest.mark.parametrize("hard", [0, 300])
+def test_log_q_is_the_log_of_what_sampling_does(hard):
+    batches, windows, _ = maker("sampled", negatives=200, hard_negatives=hard)
+    if hard:  # around two items, of which the one is met far more often than the other
+        batches.near = Near(np.array([2, 5]), np.array([[1, 3, 4], [3, 6, 7]]))
+    claimed, seen = claims_and_counts(batches, windows, 300)
+    assert len(claimed) > 10
     for item, log_q in claimed.items():
-        assert np.log(seen[item] / 400) == pytest.approx(log_q, abs=0.1)
+        assert np.log(seen[item]) == pytest.approx(log_q, abs=0.15)
+
+
+def test_only_mined_negatives_are_said_to_be():
+    batches, windows, _ = maker("sampled", negatives=10, hard_negatives=4)
+    batches.near = Near(np.array([2]), np.array([[9]]))
+    batch = batches.make(np.arange(len(windows)), rng=np.random.default_rng(0))
+    assert batch.mined.tolist() == [False] * 10 + [True] * 4
+    assert batch.item_idx[batch.negatives][batch.mined].tolist() == [9] * 4
 
 
 def test_in_batch_log_q_expects_as_many_as_the_batch_holds():
     batches, windows, train = maker("in_batch", length=50)
     batch = batches.make(np.arange(len(windows)), rng=np.random.default_rng(0))
     items = batch.item_idx[batch.negatives].numpy()
-    counts = np.bincount(train.item_idx, minlength=len(batches.counts))
+    targets = np.delete(train.item_idx, train.starts[:-1])
+    counts = np.bincount(targets, minlength=len(batches.counts))
     assert np.allclose(batch.log_q.exp().numpy(), len(items) * counts[items] / counts.sum(), rtol=1e-4)

@@ -61,6 +61,29 @@ def test_sampled_softmax_equals_a_slow_double_loop(generator):
     assert loss.item() == pytest.approx(slow_sampled(*arguments, 0.3, excluded), rel=1e-5)
 
 
+def test_a_mined_negative_counts_only_while_it_stays_below_the_positive_by_the_margin():
+    # cosines: positive .6; negatives .8, .5 and .3, of which the first two are mined with a margin of .2.
+    user = torch.tensor([[1.0, 0.0]])
+    positive, negatives = torch.tensor([[0.6, 0.8]]), torch.tensor([[0.8, 0.6], [0.5, 0.75**0.5], [0.3, 0.91**0.5]])
+    log_q, infinity = torch.tensor([0.7, -0.4, 0.2]), float("inf")
+    found = {
+        margin: sampled_softmax_loss(
+            user,
+            positive,
+            torch.tensor([1]),
+            negatives,
+            torch.tensor([2, 3, 4]),
+            log_q,
+            temperature=0.5,
+            margin=torch.tensor([margin, margin, -infinity]),
+        ).item()
+        for margin in (0.2, 0.05)
+    }
+    own, second, third = math.exp(1.2), math.exp(1.0 + 0.4), math.exp(0.6 - 0.2)
+    assert found[0.2] == pytest.approx(-math.log(own / (own + third)), rel=1e-5)
+    assert found[0.05] == pytest.approx(-math.log(own / (own + second + third)), rel=1e-5)
+
+
 def test_in_batch_negatives_are_the_other_positives(generator):
     users, positive_vectors = unit(5, generator), unit(5, generator)
     positives = torch.tensor([2, 4, 2, 7, 1])
