@@ -8,9 +8,15 @@ import pytest
 from pydantic import TypeAdapter
 
 from recsys.bundle import load_bundle
+from recsys.catalogue import read_catalogue
+from recsys.drift import case_drifts
+from recsys.encoders import TextEncoder
+from recsys.fetch import fetch_ml_100k
+from recsys.interactions import read_interactions
 from recsys.interests import InterestReader, UnknownUserError, UserInterests, bundle_taxonomy, interests_of
+from recsys.split import leave_one_out
 from recsys.strata import Population, Rates, Stratum
-from recsys.taxonomy import Taxonomy
+from recsys.taxonomy import Taxonomy, discover_interests
 from tests.worlds import cold_world, drift_world
 
 
@@ -137,3 +143,44 @@ def test_discovered_interests_are_kept_in_the_bundle(train_tiny, tmp_path):
 def test_categories_are_the_interests_where_there_are_any(bundle):
     assert bundle.interests is None
     assert bundle_taxonomy(bundle).names == ("Drama", "戏剧")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """MovieLens-100K, fetched."""
+    folder = tmp_path_factory.mktemp("films") / "ml-100k"
+    fetch_ml_100k(folder)
+    catalogue, _ = read_catalogue(folder / "items.parquet")
+    interactions, catalogue, _ = read_interactions(folder / "interactions.parquet", catalogue)
+    return interactions, catalogue
+
+
+@pytest.mark.slow
+def test_real_users_move_more_often_than_chance_makes_it_seem(films):
+    interactions, catalogue = films
+    cases = leave_one_out(interactions).test
+    p_values = np.array(
+        [drift.p_value for drift in case_drifts(interactions, Taxonomy.of(catalogue.categories), cases, seed=0)]
+    )
+    assert (p_values < 0.05).mean() > 0.12
+    shuffled = interactions.item_idx.copy()
+    for user in range(len(interactions.user_ids)):
+        np.random.default_rng(user).shuffle(shuffled[interactions.of_user(user)])
+    nobody_moves = replace(interactions, item_idx=shuffled)
+    drifts = case_drifts(nobody_moves, Taxonomy.of(catalogue.categories), cases, seed=0)
+    assert np.mean([drift.p_value < 0.05 for drift in drifts]) <= 0.065  # 943 users: two standard errors
+
+
+@pytest.mark.slow
+def test_films_of_one_discovered_interest_share_genres_more_often(films, tmp_path):
+    _, catalogue = films
+    titles = replace(catalogue, categories=[()] * len(catalogue.item_ids))
+    vectors = TextEncoder("all-minilm-l6-v2", cache=tmp_path)(titles.texts())
+    interests = discover_interests(titles, vectors, seed=0)
+    assert interests == discover_interests(titles, vectors, seed=0)
+    assert len({name for names in interests for name in names}) >= 5
+    first, second = np.random.default_rng(0).integers(1, len(catalogue) + 1, (2, 50_000))
+    pairs = [(one, other) for one, other in zip(first, second, strict=True) if one != other]
+    together = np.array([interests[one][0] == interests[other][0] for one, other in pairs])
+    alike = np.array([bool({*catalogue.categories[one]} & {*catalogue.categories[other]}) for one, other in pairs])
+    assert alike[together].mean() > alike[~together].mean()  # titles tell little of genres, but something
