@@ -19,6 +19,7 @@ class Blocks(nn.Module):
 
     def __init__(self, *, width: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
+        self.head_width = width // heads
         self.blocks = nn.ModuleList(Block(width=width, heads=heads, dropout=dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
@@ -36,7 +37,7 @@ class Blocks(nn.Module):
             ``(B, H, D)``.
         """
         hidden = self.dropout(inputs)
-        turn = rotation(steps, inputs.shape[-1] // self.blocks[0].heads)
+        turn = rotation(steps, self.head_width)
         for block in self.blocks:
             hidden = block(hidden, turn, bias)
         normed: Tensor = self.norm(hidden)

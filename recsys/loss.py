@@ -160,7 +160,7 @@ class _ContrastInBlocks(torch.autograd.Function):
         return loss / size
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         user_slope, positive_slope, negative_slope = ctx.saved_tensors
         return slope * user_slope, slope * positive_slope, None, slope * negative_slope, None, None, None, None, None

@@ -23,7 +23,8 @@ class Near:
     def of(self, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(P, M) of those targets it knows; P may be fewer than there are targets."""
         places = np.minimum(np.searchsorted(self.item_idx, targets), len(self.item_idx) - 1)
-        return self.nearest[places[self.item_idx[places] == targets]]
+        around: npt.NDArray[np.int64] = self.nearest[places[self.item_idx[places] == targets]]
+        return around
 
 
 NEAREST = 50
