@@ -1,7 +1,8 @@
 """Peers that read histories in order: SASRec, eSASRec, HSTU and BERT4Rec, as RecTools has them.
 
 Each takes its authors' settings for that kind of data, told by how long histories are, and stops where validation no
-longer gets better or time is up. What is ours here is the loop around them, and `benchmarks.peers.no_padding`.
+longer gets better; while time is left, more dropout is tried. What is ours here is the loop around them, and
+`benchmarks.peers.no_padding`.
 """
 
 import time
@@ -30,6 +31,8 @@ BATCH_SIZE = 32
 """The authors take 128 on a GPU. On a CPU an epoch takes as long with a fourth of it, makes four times the steps, and
 needs a fourth of the memory."""
 MAX_EPOCHS = 200
+OTHER_DROPOUTS = (0.3, 0.5)
+"""Tried while time is left, as the authors did on their data; validation says which counts."""
 PADDING_CUT = {
     "use_key_padding_mask": True,
     "backbone_type": CutPadding,
@@ -144,28 +147,41 @@ def _learn(
     seed: int,
     threads: int,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Train, and rank the cases by the best weights."""
+    """Train under each dropout for which there is time, and rank the cases by the weights that validated best."""
     warnings.filterwarnings("ignore")  # of RecTools and Lightning, about each other
     torch.set_num_threads(threads)
-    seed_everything(seed, verbose=False)
-    model = kind(
-        **settings,
-        item_net_block_types=(IdEmbeddingsItemNet,),
-        lightning_module_type=RealPositions,
-        get_trainer_func=_trainer,
-    )
-    progress = _train(model, material, patience=patience, seconds=60 * minutes * threads)
+    seconds, began = 60 * minutes * threads, time.process_time()
+    courses: list[dict[str, Any]] = []
+    best: tuple[dict[str, Any], Any, Progress] | None = None
+    for dropout in dict.fromkeys((settings["dropout_rate"], *OTHER_DROPOUTS)):
+        left = seconds - (time.process_time() - began)
+        if best is not None and left < (seconds - left) / (2 * len(courses)):  # not even half of a usual course
+            break
+        chosen = {**settings, "dropout_rate": dropout}
+        seed_everything(seed, verbose=False)
+        model = kind(
+            **chosen,
+            item_net_block_types=(IdEmbeddingsItemNet,),
+            lightning_module_type=RealPositions,
+            get_trainer_func=_trainer,
+        )
+        progress = _train(model, material, patience=patience, seconds=left)
+        courses.append({"dropout_rate": dropout, "capped": progress.time_is_up, "curve": progress.curve})
+        if best is None or progress.best_ndcg > best[2].best_ndcg:
+            best = chosen, model, progress
+    assert best is not None
+    chosen, model, progress = best
     model.torch_model.load_state_dict(progress.best_weights)
     read = material.train.groupby("user").size().clip(upper=settings["session_max_len"] + 1) - 1
     epoch_seconds = float(np.median([epoch["fit_seconds"] for epoch in progress.curve]))
-    return _rank(model, material.cases, listed=LISTED), {
-        "parameters": {name: getattr(value, "__name__", value) for name, value in settings.items()},
+    return rank(model, material.cases, listed=LISTED), {
+        "parameters": {name: getattr(value, "__name__", value) for name, value in chosen.items()},
         "patience": patience,
         "epochs": len(progress.curve),
         "best_epoch": progress.best_epoch,
         "validation_ndcg@10": progress.best_ndcg,
-        "curve": progress.curve,
         "capped": progress.time_is_up,
+        "courses": courses,
         "items_known": len(model.data_preparator.get_known_item_ids()),
         "training_events_per_second": round(float(read.sum()) / epoch_seconds, 1),
     }
@@ -173,14 +189,14 @@ def _learn(
 
 def _train(model: Any, material: Material, *, patience: int, seconds: float) -> Progress:
     """Epoch by epoch, until validation gets no better or another epoch would take longer than ``seconds`` allow."""
-    train = _dataset(material.train)
+    train = as_dataset(material.train)
     validation = material.validation.thinned(VALIDATION_USERS)
     progress, began = Progress(), time.process_time()
     while len(progress.curve) - progress.best_epoch < patience and len(progress.curve) < MAX_EPOCHS:
         epoch_began, spent_before = time.monotonic(), time.process_time()
         model.fit_partial(train, min_epochs=1, max_epochs=1)
         fit_seconds = time.monotonic() - epoch_began
-        ndcg = mean_ndcg(_rank(model, validation, listed=10), validation.targets)
+        ndcg = mean_ndcg(rank(model, validation, listed=10), validation.targets)
         progress.curve.append({"fit_seconds": round(fit_seconds, 2), "validation_ndcg@10": round(ndcg, 5)})
         if ndcg > progress.best_ndcg:
             progress.best_ndcg, progress.best_epoch = ndcg, len(progress.curve)
@@ -198,7 +214,7 @@ def _trainer() -> Trainer:
     return Trainer(max_epochs=1, devices=1, enable_model_summary=False, **quiet)
 
 
-def _dataset(rows: pd.DataFrame) -> Dataset:
+def as_dataset(rows: pd.DataFrame) -> Dataset:
     """RecTools' table. It sorts by datetime and keeps the rows' order where that ties, as ours does."""
     columns = {"user": Columns.User, "item": Columns.Item}
     table = rows[["user", "item"]].rename(columns=columns)
@@ -207,7 +223,7 @@ def _dataset(rows: pd.DataFrame) -> Dataset:
     return Dataset.construct(table)
 
 
-def _rank(model: Any, questions: Questions, *, listed: int) -> pd.DataFrame:
+def rank(model: Any, questions: Questions, *, listed: int) -> pd.DataFrame:
     """user, item, rank, score: the best of what each user does not have yet, by the whole history given."""
     context = None
     if model.require_recommend_context:
@@ -216,7 +232,7 @@ def _rank(model: Any, questions: Questions, *, listed: int) -> pd.DataFrame:
         context[Columns.Datetime] = pd.to_datetime(requested_at.to_numpy(), unit="s").astype("datetime64[ns]")
     found: pd.DataFrame = model.recommend(
         questions.users,
-        _dataset(questions.histories),
+        as_dataset(questions.histories),
         k=listed,
         filter_viewed=True,
         context=context,

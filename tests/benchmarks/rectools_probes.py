@@ -1,9 +1,12 @@
-"""Our short cuts beside RecTools' own arithmetic on one batch. Run by the peers' interpreter; see test_run.py."""
+"""Looks inside RecTools: our short cuts beside its own arithmetic, and whether HSTU hears when it is asked.
+
+Run by the peers' interpreter; see test_run.py.
+"""
 
 import json
 
 
-def main():
+def padding():
     """Losses and gradients of both, and what the batches hold."""
     import numpy as np
     import pandas as pd
@@ -77,8 +80,32 @@ def main():
         }
     torch.manual_seed(0)
     sampler = LikeLengths(np.array([2, 50, 3, 49, 2, 51, 3, 48]), 4)
-    print(json.dumps({"gaps": gaps, "batches": [sorted(batch) for batch in sampler]}))
+    return {"gaps": gaps, "batches": [sorted(batch) for batch in sampler]}
+
+
+def request_time():
+    """How far the scores of the same HSTU move when only the instant of the request does."""
+    import pandas as pd
+    from rectools.models import HSTUModel
+
+    from benchmarks.peers.material import Questions
+    from benchmarks.peers.neural import as_dataset, rank
+
+    rows = pd.DataFrame(
+        [(user, (user + at) % 20, 1_600_000_000 + 3600 * at) for user in range(60) for at in range(6)],
+        columns=["user", "item", "instant"],
+    )
+    model = HSTUModel(n_factors=16, n_heads=1, session_max_len=10, epochs=3)
+    model.fit(as_dataset(rows))
+
+    def scores(delay_s):
+        requested_at = pd.Series(1_600_000_000 + 3600 * 5 + delay_s, index=range(60))
+        found = rank(model, Questions(rows, requested_at, rows[:0]), listed=14)
+        return found.sort_values(["user", "item"])["score"].to_numpy()
+
+    soon, again, late = scores(60), scores(60), scores(30 * 86_400)
+    return {"same": float(abs(soon - again).max()), "later": float(abs(soon - late).max())}
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps({"padding": padding(), "request_time": request_time()}))
