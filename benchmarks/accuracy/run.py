@@ -21,12 +21,17 @@ RESULTS = Path("benchmarks/results")
 EVERYTHING = "everything"
 ABLATION = {
     EVERYTHING: (),
+    "BERT layers": ("user_tower.block=bert",),
     "no text": ("item_tower.text=false",),
     "no id": ("item_tower.item_id=false",),
-    "no gaps": ("user_tower.gaps=false",),
-    "no ages": ("user_tower.ages=false",),
-    "no calendar": ("user_tower.calendar=false",),
-    "no request time": ("user_tower.request_time=false",),
+    "ids from chance": ("item_tower.warm_ids=false",),
+    "seen items as negatives": ("train.exclude_seen=false",),
+    "no clock": (
+        "user_tower.gaps=false",
+        "user_tower.ages=false",
+        "user_tower.calendar=false",
+        "user_tower.request_time=false",
+    ),
 }
 
 
@@ -42,6 +47,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="who runs beside ours")
     parser.add_argument("--minutes", type=float, default=30, help="how long one of them may learn")
     parser.add_argument("--only", choices=ABLATION, default=None, help="train just this variant, and write no table")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other knobs for all of them")
     given = parser.parse_args()
     benchmark = BENCHMARKS[given.data]
     if given.interactions is None:
@@ -53,7 +59,7 @@ def main() -> None:
             interactions=given.interactions or benchmark.folder / "interactions.parquet",
             items=given.items or benchmark.folder / "items.parquet",
             columns=benchmark.columns,
-            overrides=(*benchmark.split, *ABLATION[variant]),
+            overrides=(*benchmark.split, *ABLATION[variant], *given.set),
             protocol=benchmark.protocol,
             folder=given.out or Path("runs") / f"bench-{given.data}",
         )
