@@ -18,6 +18,7 @@ from serving import (
     index_commands,
     interest_commands,
     key_commands,
+    replica_commands,
     train_commands,
 )
 
@@ -53,6 +54,7 @@ app.command()(train_commands.train)
 app.command()(train_commands.evaluate)
 app.command()(interest_commands.interests)
 app.command()(doctor.doctor)
+app.command()(replica_commands.replicas)
 
 BundleOption = Annotated[Path, typer.Option(help="The folder that `recsys train` left.")]
 

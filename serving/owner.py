@@ -95,6 +95,10 @@ class ServiceOwner:
         """The bundles that answer."""
         return [self.main] if self.trial is None else [self.main, self.trial.variant]
 
+    def is_loading(self) -> bool:
+        """Whether the first bundle is still on its way."""
+        return self.main.is_loading()
+
     def service(self) -> Service:
         """The service, which only its own thread may use; elsewhere, having it says no more than that it is ready.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from recsys.errors import InputError
 from serving.app import create_app
@@ -15,7 +16,7 @@ from serving.opening import open_service
 from serving.runtimes import with_quickest_tower
 from serving.service import Service
 from serving.settings import Settings
-from serving.state import state_for
+from serving.state import State, state_for
 from serving.workers import supervise
 
 
@@ -51,27 +52,12 @@ def serve_at(listener: socket.socket, settings: Settings) -> None:
         InputError, LoadingFailedError: As `serve`.
     """
     failures: list[Exception] = []
-    folder, trial = folder_of(settings), settings.trial.bundle
-    state = state_for(folder, settings.state)
 
-    def load(link: Path) -> Service:
-        place = link.resolve()  # followed once, so that all files come from one bundle
-        return with_quickest_tower(open_service(place, state=state), place, settings.tower)
+    def stop(failure: Exception) -> None:
+        failures.append(failure)
+        server.should_exit = True
 
-    def load_or_stop() -> Service:
-        try:
-            return load(folder)
-        except Exception as failure:
-            if not server.should_exit and not app.state.owner.main.running:  # later, what runs goes on
-                failures.append(failure)
-                server.should_exit = True
-            raise  # to the variant, which logs it
-
-    app = create_app(
-        load_or_stop,
-        settings=settings,
-        load_trial=None if trial is None else lambda: load(trial),
-    )
+    app, state = app_of(settings, nothing_to_serve=stop)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -89,6 +75,35 @@ def serve_at(listener: socket.socket, settings: Settings) -> None:
         state.close()
     if failures:
         raise LoadingFailedError(str(failures[0])) from failures[0]
+
+
+def app_of(settings: Settings, *, nothing_to_serve: Callable[[Exception], None]) -> tuple[FastAPI, State]:
+    """The app that serves the bundle of the settings, and what it keeps, to be closed after it.
+
+    Args:
+        settings: They name the bundle.
+        nothing_to_serve: Told why, should the first bundle be refused; a later one leaves what runs.
+
+    Raises:
+        InputError: As `serve`.
+    """
+    folder, trial = folder_of(settings), settings.trial.bundle
+    state = state_for(folder, settings.state)
+
+    def load(link: Path) -> Service:
+        place = link.resolve()  # followed once, so that all files come from one bundle
+        return with_quickest_tower(open_service(place, state=state), place, settings.tower)
+
+    def load_main() -> Service:
+        try:
+            return load(folder)
+        except Exception as failure:
+            if app.state.owner.main.running is None:
+                nothing_to_serve(failure)
+            raise  # to the variant, which logs it
+
+    app = create_app(load_main, settings=settings, load_trial=None if trial is None else lambda: load(trial))
+    return app, state
 
 
 def folder_of(settings: Settings) -> Path:

@@ -51,6 +51,10 @@ class Variant:
         """What answers now, if anything does."""
         return self._running
 
+    def is_loading(self) -> bool:
+        """Whether nothing answers yet, and nothing has failed."""
+        return self._running is None and not self._failure
+
     def service(self) -> Service:
         """What answers now.
 
@@ -59,7 +63,7 @@ class Variant:
         """
         if self._running is not None:
             return self._running
-        raise NotReadyError(self._failure or "The bundle is being loaded.", loading=not self._failure)
+        raise NotReadyError(self._failure or "The bundle is being loaded.", loading=self.is_loading())
 
     def swap(self) -> tuple[Service, Service | None]:
         """Load what is to be served now and let it take over; the one that ran is kept for `roll_back`.
