@@ -106,8 +106,10 @@ def recommend(
     explain: Annotated[bool, typer.Option("--explain", help="Say what brought each item here.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP service answers.")] = False,
 ) -> None:
-    """Recommend items to a user, to a history, or to a stranger."""
+    """Recommend items to a user, to a history, or to a stranger, as a service of this bundle would answer now."""
     from serving.opening import open_service
+    from serving.settings import read_settings
+    from serving.state import state_left_by_a_service
 
     request = _request(
         user_id=user,
@@ -117,7 +119,8 @@ def recommend(
         exclude_seen=exclude_seen,
         explain=explain,
     )
-    answer = open_service(bundle).recommend(request)
+    state = state_left_by_a_service(bundle, read_settings().state)
+    answer = open_service(bundle, state=state).recommend(request)
     if as_json:
         typer.echo(answer.model_dump_json(exclude_none=True))
     else:

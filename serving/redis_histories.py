@@ -22,7 +22,9 @@ from serving.stored_events import Retention, StoredEvent, UserEvents
 from serving.user_key import UserKey
 
 PREFIX = "recsys"
-_TIMEOUT_S = 2.0
+_READ_S = 0.25
+"""How long a recommendation waits for the server; then it does without."""
+_WRITE_S = 10.0
 _REST_S = 1.0
 """After a failure nobody asks the server for so long: a request must not wait for what is known to be down."""
 _USERS_AT_ONCE = 500
@@ -57,10 +59,10 @@ return new
 logger = logging.getLogger(__name__)
 
 
-def connect(url: str) -> "redis.Redis":
+def connect(url: str, *, timeout_s: float = _WRITE_S) -> "redis.Redis":
     """A client of the server at ``redis://…``; nothing is sent yet."""
     return redis.Redis.from_url(
-        url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 1)
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 1)
     )
 
 
@@ -85,9 +87,10 @@ class RedisHistories:
     theirs, and sending all of it again does no harm.
     """
 
-    def __init__(self, client: "redis.Redis", *, key: UserKey, retention: Retention) -> None:
+    def __init__(self, url: str, *, key: UserKey, retention: Retention) -> None:
         self.retention = retention
-        self._client: Any = client  # its own types say every answer may be a coroutine
+        self._client: Any = connect(url)  # its own types say every answer may be a coroutine
+        self._reader: Any = connect(url, timeout_s=_READ_S)
         self._key = key
         self._add = self._client.register_script(_ADD)
         self._rests_until = 0.0
@@ -111,7 +114,7 @@ class RedisHistories:
     def read(self, user_id: str) -> UserEvents:
         """See `HistoryStore`."""
         order, _, _ = self._keys(user_id)
-        with self._asking(), self._client.pipeline(transaction=True) as pipeline:
+        with self._asking(), self._reader.pipeline(transaction=True) as pipeline:
             pipeline.sismember(f"{PREFIX}:forgotten", self._key.hash(user_id))
             pipeline.zrange(order, self._horizon(), "+inf", byscore=True)
             forgotten, members = pipeline.execute()
@@ -164,6 +167,7 @@ class RedisHistories:
     def close(self) -> None:
         """See `HistoryStore`."""
         self._client.close()
+        self._reader.close()
 
     def _keys(self, user_id: str) -> list[str]:
         return [f"{PREFIX}:{what}:{user_id}" for what in ("order", "ids", "arrivals")]

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ class SqliteFile:
         self._path = path
         self._mine = threading.local()
         self._opened: list[sqlite3.Connection] = []
+        weakref.finalize(self, _close_all, self._opened)
         with self.connection() as connection:
             connection.executescript(tables)
 
@@ -71,8 +73,7 @@ class SqliteFile:
 
     def close(self) -> None:
         """Let go of the file. Nobody may be using it."""
-        while self._opened:
-            self._opened.pop().close()
+        _close_all(self._opened)
         self._mine = threading.local()
 
     def _connect(self) -> sqlite3.Connection:
@@ -82,3 +83,8 @@ class SqliteFile:
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return connection
+
+
+def _close_all(opened: list[sqlite3.Connection]) -> None:
+    while opened:
+        opened.pop().close()

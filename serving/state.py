@@ -140,6 +140,16 @@ def state_for(bundle: Path, settings: StateSettings) -> State:
         raise InputError("setting state.redis_url: pip install 'two-tower-recsys[redis]'.") from None
 
 
+def state_left_by_a_service(bundle: Path, settings: StateSettings) -> State | None:
+    """The state that a service of this bundle keeps, if one ever ran with these settings; nothing is made.
+
+    Raises:
+        InputError: As `state_for`.
+    """
+    kept = (settings.folder or state_beside(bundle)).is_dir() or settings.redis_url is not None
+    return state_for(bundle, settings) if kept else None
+
+
 def state_beside(bundle: Path) -> Path:
     """Where the state of a bundle lies unless another place is named: ``runs/films.state`` beside ``runs/films``.
 
@@ -151,6 +161,5 @@ def state_beside(bundle: Path) -> Path:
 def _in_redis(url: str, user_key: str | None, retention: Retention) -> tuple[HistoryStore, UserKey]:
     from serving.redis_histories import RedisHistories, connect, shared_key
 
-    client = connect(url)
-    key = shared_key(client) if user_key is None else UserKey(user_key.encode())
-    return RedisHistories(client, key=key, retention=retention), key
+    key = shared_key(connect(url)) if user_key is None else UserKey(user_key.encode())
+    return RedisHistories(url, key=key, retention=retention), key

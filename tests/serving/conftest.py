@@ -13,9 +13,6 @@ from recsys.interactions import read_interactions
 from recsys.run import run_training
 from serving.index_commands import build_index
 from serving.opening import open_service
-from tests.recsys.conftest import encoder_folder
-
-__all__ = ["encoder_folder"]  # a fixture of theirs
 
 ITEMS, USERS, EVENTS = 40, 90, 9
 HOUR_S = 3_600
@@ -75,7 +72,26 @@ def shop_without_clock(tmp_path_factory):
     return train_shop(tmp_path_factory.mktemp("clockless") / "bundle", clock=False)
 
 
-KINDS = ("qqqq qqqq qqqq", "茶书茶书茶书", "7777 7777 7777")
+KINDS = ("apple pear plum", "bolt screw nail", "violin cello 琴")
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory):
+    """A sentence encoder that gives every word a direction of its own, and a text the mean of its words'."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    words = ["[UNK]", ".", ",", "x", "y", *" ".join(KINDS).split()]
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    weights = np.random.default_rng(0).normal(size=(len(words), 64)).astype(np.float32)
+    folder = tmp_path_factory.mktemp("encoder")
+    reader = StaticEmbedding(tokenizer, embedding_weights=weights)
+    SentenceTransformer(modules=[reader], device="cpu").save(str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +116,13 @@ def kinds_shop(tmp_path_factory, encoder_folder):
     catalogue, _ = read_catalogue(items)
     interactions = pl.DataFrame(rows, schema=["user_id", "item_id", "position"], orient="row")
     table, catalogue, _ = read_interactions(interactions, catalogue)
-    knobs = ("width=16", "train.epochs=6", "train.tracker=none", f"item_tower.encoder={encoder_folder}")
+    knobs = (
+        "width=16",
+        "train.epochs=30",
+        "train.patience=30",
+        "train.tracker=none",
+        f"item_tower.encoder={encoder_folder}",
+    )
     bundle = run_training(
         table, catalogue, read_config(overrides=[*knobs, "prior.enabled=false", "item_tower.item_id=false"]), folder
     )

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from recsys.bundle import load_bundle
 from recsys.errors import InputError
 from recsys.interactions import read_interactions
-from serving import event_commands
+from serving import cli, event_commands
 from serving.event_table import events_of_bundle, events_of_file, export_events, import_events
 from serving.opening import open_service
 from serving.schemas import RecommendRequest
@@ -143,9 +143,8 @@ def test_the_commands_use_the_store_that_the_service_uses(broken, tmp_path):
     assert "1 events read, 1 new, 0 of deleted users left out. Of each user the newest 1,000 are kept." in told
     answer = json.loads(run("export", "--bundle", broken, "--out", tmp_path / "all.parquet", "--json").stdout)
     assert answer["events"] == len(pl.read_parquet(tmp_path / "all.parquet")) == 811
-    state = open_state(state_beside(broken))
-    assert open_service(broken, state=state).recommend(RecommendRequest(user_id="ann")).path == "personal"
-    state.close()
+    answer = CliRunner().invoke(cli.app, ["recommend", "--bundle", str(broken), "--user", "ann", "--json"])
+    assert json.loads(answer.stdout)["path"] == "personal"  # a command sees what the service sees
 
 
 def test_the_commands_say_what_is_missing(tmp_path):

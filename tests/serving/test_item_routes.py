@@ -5,6 +5,11 @@ import pytest
 
 from serving.item_schemas import ItemBody
 from serving.live_items import ROOM
+from serving.opening import open_service
+from serving.runtimes import with_quickest_tower
+from serving.schemas import HistoryEvent, RecommendRequest
+from serving.settings import TowerSettings
+from serving.state import open_state
 from tests.serving.asking import assert_problem, ids, recommend, serving
 
 LATER = 1_703_000_000
@@ -119,6 +124,7 @@ def test_an_item_of_the_bundle_can_be_removed_and_put_back(client, service):
     assert_problem(client.get("/v1/items/shelf/06/similar"), 404)
     kept = {"title": "第6号 茶 ☕", "categories": ["even"], "numbers": {"price": 6.0}}
     assert done(put(client, "shelf/06", kept))["was"] == "new"
+    assert client.get("/v1/items/shelf/06/similar").status_code == 200
     again = recommend(client, history=history, k=1_000, requested_at=LATER)
     assert {item["item_id"]: item["score"] for item in again["items"]} == pytest.approx(scores, abs=1e-3)
 
@@ -142,6 +148,22 @@ def test_a_replaced_item_keeps_its_number_and_what_was_learnt_of_it(client, serv
     assert client.get("/v1/items/shelf/06/similar").json()["title"] == "另一种"
     assert "shelf/06" in ids(everything(client, filters={"any_of": ["odd"]}))
     assert "shelf/06" not in ids(everything(client, filters={"any_of": ["even"]}))
+
+
+def test_a_user_vector_that_is_remembered_does_not_outlive_an_items(shop, tmp_path):
+    state = open_state(tmp_path / "state")
+    service = with_quickest_tower(open_service(shop, state=state), shop, TowerSettings())
+    request = RecommendRequest(history=[HistoryEvent(item_id="shelf/06")], requested_at=LATER, k=40)
+    before = [service.recommend(request).items for _ in range(2)][1]
+    assert len(service.encode._kept) == 1
+    state.items.put("shelf/06", ItemBody(categories=["odd"], numbers={"price": 99.0}).document(), None)
+    after = service.recommend(request).items
+    assert after != before
+    assert after == open_service(shop, state=state).recommend(request).items
+    state.items.remove("shelf/06")
+    scores = {item.item_id: item.score for item in service.recommend(request).items}
+    assert scores == pytest.approx({item.item_id: item.score for item in before}, abs=1e-5)  # as it was trained
+    state.close()
 
 
 def test_everything_is_there_after_a_restart_and_under_another_bundle(shop, other_shop, tmp_path):
@@ -203,9 +225,6 @@ def test_an_item_of_which_nothing_is_told_is_warned_about(client):
 
 def test_live_items_are_numbered_beyond_the_bundles_and_never_twice(shop, tmp_path):
     """Inside: what histories, masks and the prior are given."""
-    from serving.opening import open_service
-    from serving.state import open_state
-
     state = open_state(tmp_path / "state")
     document = ItemBody.model_validate(CUP).document()
     for name in ("a", "b"):

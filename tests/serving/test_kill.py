@@ -41,14 +41,14 @@ def test_sigkill_of_a_replica_loses_nothing_that_redis_was_told(tmp_path):
 
 
 def test_sigkill_of_redis_that_syncs_always_loses_nothing(tmp_path):
-    from serving.redis_histories import RedisHistories, connect
+    from serving.redis_histories import RedisHistories
     from serving.stored_events import Retention, StoredEvent
     from serving.user_key import UserKey
 
     told = [StoredEvent("ann", str(number), "tea", 1_700_000_000 + number) for number in range(200)]
     safely = ("--appendonly", "yes", "--appendfsync", "always")
     with running_redis(tmp_path, *safely) as (url, server):
-        store = RedisHistories(connect(url), key=UserKey(b"k"), retention=Retention())
+        store = RedisHistories(url, key=UserKey(b"k"), retention=Retention())
         for event in told:
             store.add([[event]])
         store.forget("bob")
@@ -56,7 +56,7 @@ def test_sigkill_of_redis_that_syncs_always_loses_nothing(tmp_path):
         server.wait()
         store.close()
     with running_redis(tmp_path, *safely) as (url, _):
-        store = RedisHistories(connect(url), key=UserKey(b"k"), retention=Retention())
+        store = RedisHistories(url, key=UserKey(b"k"), retention=Retention())
         assert store.read("ann").events == told
         assert store.read("bob").forgotten
         store.close()

@@ -35,10 +35,11 @@ def open_store(request, tmp_path):
         else:
             from serving.redis_histories import RedisHistories, connect
 
-            client = connect(request.getfixturevalue("redis_url"))
+            url = request.getfixturevalue("redis_url")
             if not opened:
-                client.flushall()
-            store = RedisHistories(client, key=KEY, retention=retention)
+                with connect(url) as client:
+                    client.flushall()
+            store = RedisHistories(url, key=KEY, retention=retention)
         opened.append(store)
         return store
 
@@ -225,7 +226,7 @@ def test_a_server_that_is_gone_is_unavailable_at_once(tmp_path, monkeypatch):
     from serving import redis_histories
 
     with running_redis(tmp_path) as (url, _):
-        store = redis_histories.RedisHistories(redis_histories.connect(url), key=KEY, retention=Retention())
+        store = redis_histories.RedisHistories(url, key=KEY, retention=Retention())
         store.add([[event()]])
     with pytest.raises(UnavailableError, match="Redis does not answer"):
         store.read("ann")
@@ -248,11 +249,10 @@ def test_replicas_agree_on_a_key(redis_url):
 
 
 def test_redis_without_an_append_only_file_is_warned_about(tmp_path, caplog):
-    from serving.redis_histories import RedisHistories, connect
+    from serving.redis_histories import RedisHistories
 
     with running_redis(tmp_path) as (url, _):
-        store = RedisHistories(connect(url), key=KEY, retention=Retention())
-        store.close()
+        RedisHistories(url, key=KEY, retention=Retention()).close()
     assert "Set appendonly yes" in caplog.text
 
 
