@@ -26,6 +26,8 @@ ABLATION = {
     "no id": ("item_tower.item_id=false",),
     "ids from chance": ("item_tower.warm_ids=false",),
     "seen items as negatives": ("train.exclude_seen=false",),
+    "512 sampled negatives": ("train.loss=sampled", "train.negatives=512"),
+    "384 sampled and 128 mined": ("train.loss=sampled", "train.negatives=384", "train.hard_negatives=128"),
     "no clock": (
         "user_tower.gaps=false",
         "user_tower.ages=false",
@@ -43,7 +45,9 @@ def main() -> None:
     parser.add_argument("--items", type=Path, default=None)
     parser.add_argument("--seed", type=int, nargs="+", default=None, help="other seeds than the benchmark's")
     parser.add_argument("--out", type=Path, default=None, help="where runs are kept (runs/bench-DATA)")
-    parser.add_argument("--ablation", action="store_true", help="leave out one part at a time")
+    parser.add_argument(
+        "--ablation", nargs="*", choices=ABLATION, default=None, help="change one part at a time: these, or all"
+    )
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="who runs beside ours")
     parser.add_argument("--minutes", type=float, default=30, help="how long one of them may learn")
     parser.add_argument("--only", choices=ABLATION, default=None, help="train just this variant, and write no table")
@@ -69,14 +73,15 @@ def main() -> None:
             run_seed(job(given.only), seed)
         return
     result: dict[str, Any]
-    if given.ablation:
+    if given.ablation is not None:
         seeds = given.seed or benchmark.seeds[:1]
-        result = {"variants": [summarise(job(variant), seeds) for variant in ABLATION]}
+        variants = [EVERYTHING, *given.ablation] if given.ablation else list(ABLATION)
+        result = {"variants": [summarise(job(variant), seeds) for variant in variants]}
     else:
         peers = job_peers(job(EVERYTHING), given.peers, minutes=given.minutes)
         result = summarise(job(EVERYTHING), given.seed or benchmark.seeds, peers)
     result["command"] = " ".join(["python -m benchmarks.accuracy.run", *sys.argv[1:]])
-    target = RESULTS / f"{given.data}{'-ablation' if given.ablation else ''}.json"
+    target = RESULTS / f"{given.data}{'' if given.ablation is None else '-ablation'}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write_tables(RESULTS)
