@@ -77,7 +77,7 @@ async def recommend(asked: RecommendRequest, request: Request) -> RecommendAnswe
     responses=may_fail(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def similar(
-    item_id: Annotated[Name, Path(examples=["242"])],
+    item_id: Annotated[Name, Path(description="Which item; slashes may stand in it.", examples=["242"])],
     owner: Owner,
     k: Annotated[int, Query(ge=1, le=MAX_K, description="How many.")] = 10,
 ) -> SimilarAnswer:

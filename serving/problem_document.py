@@ -11,6 +11,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     detail: str
+    """What is wrong, and what was given."""
     pointer: str | None = None
     """Where in the body, as a JSON pointer."""
     parameter: str | None = None
@@ -27,6 +28,7 @@ class Problem(BaseModel):
     title: str
     """The kind of problem in words."""
     status: int
+    """Of the answer, once more."""
     detail: str
     """This very problem: what was found, where, and what to do."""
     instance: str

@@ -109,7 +109,9 @@ class Carrier(AnswerModel):
     """An item of the history that speaks for a recommended one."""
 
     item_id: str
+    """Which item."""
     title: str
+    """What a person calls it; empty where nobody said."""
     weight: float
     """For what followed: its share of all that followed, all carriers together 1. For what is alike: the cosine."""
 
@@ -131,7 +133,9 @@ class RecommendedItem(AnswerModel):
     """One item of a ranking."""
 
     item_id: str
+    """Which item."""
     title: str
+    """What a person calls it; empty where nobody said."""
     score: float
     """What the ranking is sorted by; comparable within one answer only."""
     reasons: Reasons | None = None
@@ -171,15 +175,20 @@ class SimilarItem(AnswerModel):
     """An item near another."""
 
     item_id: str
+    """Which item."""
     title: str
+    """What a person calls it; empty where nobody said."""
     cosine: float
+    """Of the two items' vectors, in [-1, 1]."""
 
 
 class SimilarAnswer(AnswerModel):
     """The items nearest to one, by vector."""
 
     item_id: str
+    """Which item was asked about."""
     title: str
+    """What a person calls it; empty where nobody said."""
     items: list[SimilarItem]
     """Nearest first, the item itself left out."""
     model: str
@@ -194,9 +203,11 @@ class ModelDescription(AnswerModel):
     fingerprint: str
     """Of everything in the bundle that decides an answer."""
     items: int
+    """In the bundle's catalogue."""
     users: int
-    """With a stored history."""
+    """Whose history the bundle holds."""
     interactions: int
+    """Of those users."""
     event_names: list[str]
     """The kinds of event this bundle tells apart."""
     has_clock: bool
@@ -217,3 +228,4 @@ class Status(AnswerModel):
     """A yes; a no is a problem."""
 
     status: Literal["ok"] = "ok"
+    """Always this."""
