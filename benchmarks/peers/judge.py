@@ -59,7 +59,8 @@ def run_peers(
         split: What to learn from and what to ask.
         catalogue: That the split's items are numbered by.
         peers: Names that `benchmarks.peers.run` knows.
-        folder: Takes the tables the peers read, and a folder per peer; what was run there before is not run again.
+        folder: Takes the tables the peers read, and a folder per peer. What was run there before is not run again,
+            unless its time was up and it may have more now.
         request_time: Whether peers are told the instant of the target, as ours is under ``--request-time``.
         minutes: How long a peer may learn, in the time its cores spend on it: other work on the machine costs none.
         seed: Of what a peer draws.
@@ -73,7 +74,7 @@ def run_peers(
     digests = export_cases(split, catalogue, folder, request_time=request_time)
     done = {}
     for name in peers:
-        if not (folder / name / "run.json").exists():
+        if not _stands(folder / name / "run.json", minutes):
             _run(name, folder, minutes=minutes, seed=seed, threads=threads, python=python)
         facts = json.loads((folder / name / "run.json").read_text(encoding="utf-8"))
         if facts["tables_sha256"] != digests:
@@ -188,6 +189,14 @@ def _numbered(names: pl.Series, vocabulary: Sequence[str], *, place: Path) -> np
     return numbers.to_numpy()
 
 
+def _stands(done: Path, minutes: float) -> bool:
+    """Whether more time would change nothing about what was run before."""
+    if not done.exists():
+        return False
+    facts = json.loads(done.read_text(encoding="utf-8"))
+    return bool(not facts["capped"] or facts["minutes_allowed"] >= minutes)
+
+
 def _run(name: str, folder: Path, *, minutes: float, seed: int, threads: int, python: Path) -> None:
     if not python.exists():
         raise InputError(
@@ -195,6 +204,7 @@ def _run(name: str, folder: Path, *, minutes: float, seed: int, threads: int, py
         )
     out = folder / name
     out.mkdir(parents=True, exist_ok=True)
+    (out / "run.json").unlink(missing_ok=True)
     knobs = {"peer": name, "out": out, "minutes": minutes, "seed": seed, "threads": threads}
     knobs |= {table: folder / f"{table}.parquet" for table in TABLES}
     command = [str(python), "-m", "benchmarks.peers.run", *(f"--{knob}={value}" for knob, value in knobs.items())]

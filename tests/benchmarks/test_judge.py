@@ -176,13 +176,16 @@ def test_what_was_run_before_is_not_run_again_and_other_tables_are_refused(world
     digests = export_cases(split, catalogue, tmp_path, request_time=True)
     (tmp_path / "ease").mkdir()
     ranked(tmp_path / "ease", [("ada", "cup", 1, 0.8)])
-    (tmp_path / "ease" / "run.json").write_text(json.dumps({"tables_sha256": digests, "seconds": 1.0}))
+    facts = {"tables_sha256": digests, "seconds": 1.0, "capped": True, "minutes_allowed": 30}
+    (tmp_path / "ease" / "run.json").write_text(json.dumps(facts))
     nowhere = Path("no/such/python")
     done = run_peers(split, catalogue, ["ease"], tmp_path, request_time=True, python=nowhere)
     assert done["ease"].judged.ranks[0] == 1.0
     assert done["ease"].facts["seconds"] == 1.0
     with pytest.raises(InputError, match=r"make \.venv-recommenders/installed"):
         run_peers(split, catalogue, ["ials"], tmp_path, request_time=True, python=nowhere)
+    with pytest.raises(InputError, match="no such interpreter"):  # its time was up, and now there is more
+        run_peers(split, catalogue, ["ease"], tmp_path, request_time=True, minutes=31, python=nowhere)
     with pytest.raises(InputError, match="rankings of other tables"):
         run_peers(split, catalogue, ["ease"], tmp_path, request_time=False, python=nowhere)
 
