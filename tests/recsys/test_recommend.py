@@ -53,8 +53,10 @@ def test_online_equals_offline(bundle, cases, exclude_seen, num_candidates, with
     )
     assert len(online) == len(cases)
     for row, ranking in enumerate(online):
-        np.testing.assert_array_equal(ranking.item_idx, offline.item_idx[row, :20])
+        score = dict(zip(offline.item_idx[row].tolist(), offline.scores[row].tolist(), strict=True))
         np.testing.assert_allclose(ranking.score, offline.scores[row, :20], atol=1e-4)
+        # Of two items whose scores differ by rounding alone, either may come first.
+        np.testing.assert_allclose(ranking.score, [score[item] for item in ranking.item_idx.tolist()], atol=1e-4)
 
 
 def test_the_prior_changes_something_or_the_above_proves_little(bundle):
