@@ -287,10 +287,13 @@ def test_the_log_tells_users_apart_without_naming_them(guarded, caplog):
     for user in ("顾客3", "顾客3", "顾客4"):
         client.post("/v1/recommend?token=alsosecret", json={"user_id": user}, headers=headers)
     client.get("/v1/model", headers={"authorization": "Bearer recsys_0_wrongsecret"})
+    client.delete("/v1/users/顾客未知", headers=keys["write"])
     lines = [record for record in caplog.records if record.getMessage() == "request"]
     asked = [line for line in lines if line.route == "/v1/recommend"]
     assert [line.status for line in asked] == [200, 200, 200]
     assert asked[0].user == asked[1].user != asked[2].user
+    assert lines[-1].route == "/v1/users/{user_id:path}"
+    assert len(lines[-1].user) == 16
     everything = "".join(str(record.__dict__) for record in caplog.records if record.name != "httpx2")  # the caller
     for secret in ("顾客", "verysecret", "alsosecret", "wrongsecret", keys["read"]["authorization"].split("_")[2]):
         assert secret not in everything
