@@ -5,6 +5,7 @@ Retrieval stays a pure inner product; this only reorders its candidates.
 Shapes: Q cases, C candidates, N items.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -125,7 +126,11 @@ def fit_prior(
 
 
 def _minimise(misfit: Callable[[], Tensor], free: Sequence[Tensor]) -> float:
-    """Change the free numbers, in place, until the misfit is least; gives back the least."""
+    """Change the free numbers, in place, until the misfit is least; gives back the least.
+
+    Where the search runs off to infinity, as it may on a handful of cases, the numbers stay as they were.
+    """
+    start = [number.clone() for number in free]
     optimizer = torch.optim.LBFGS(
         [number.requires_grad_() for number in free], max_iter=100, line_search_fn="strong_wolfe"
     )
@@ -136,8 +141,12 @@ def _minimise(misfit: Callable[[], Tensor], free: Sequence[Tensor]) -> float:
         loss.backward()
         return loss
 
-    optimizer.step(closure)
+    with contextlib.suppress(RuntimeError):  # a step too large for a float
+        optimizer.step(closure)
     with torch.no_grad():
+        if not all(torch.isfinite(number) for number in free) or not torch.isfinite(misfit()):
+            for number, was in zip(free, start, strict=True):
+                number.copy_(was)
         least = float(misfit())
     for number in free:
         number.requires_grad_(False)

@@ -7,7 +7,7 @@ from scipy import sparse
 from torch.nn import functional as F
 
 from recsys.metrics import ndcg
-from recsys.prior import MOST_WEIGHT, TransitionPrior, fit_prior, log_share
+from recsys.prior import MOST_WEIGHT, TransitionPrior, _minimise, fit_prior, log_share
 from recsys.ranking import OUT, expected_ranks, top_k
 from recsys.recommend import rescore
 from recsys.transitions import TransitionCounter
@@ -176,3 +176,9 @@ def test_an_item_that_came_after_the_counting_scores_as_one_that_never_followed(
     never_damped, late_damped = damped.bonus(torch.tensor([[5]]), torch.tensor([[7, 99]]))[0].tolist()
     assert late_damped == late  # it was never popular
     assert never_damped < never
+
+
+def test_a_search_that_runs_off_to_infinity_leaves_the_numbers_as_they_were():
+    number = torch.tensor(0.5)
+    assert _minimise(lambda: -torch.exp(50 * number), [number]) == pytest.approx(-np.exp(25.0), rel=1e-5)
+    assert float(number) == 0.5
