@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy.tables import READMES, ablation_table, accuracy_table
+from benchmarks.accuracy.tables import DATA, READMES, ablation_table, accuracy_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -16,8 +16,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 @pytest.mark.parametrize(
     ("name", "table"),
     [
-        ("ml-100k", accuracy_table),
-        ("ml-100k-ablation", lambda result: ablation_table(result["variants"])),
+        *((data, accuracy_table) for data in DATA),
+        ("ml-1m-ablation", lambda result: ablation_table(result["variants"])),
     ],
 )
 def test_tables_are_those_of_the_committed_results(readme, name, table):

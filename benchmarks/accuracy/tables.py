@@ -30,8 +30,8 @@ def write_tables(results: Path) -> None:
     for data in DATA:
         if (path := results / f"{data}.json").exists():
             tables[data] = accuracy_table(json.loads(path.read_text(encoding="utf-8")))
-    if (path := results / "ml-100k-ablation.json").exists():
-        tables["ml-100k-ablation"] = ablation_table(json.loads(path.read_text(encoding="utf-8"))["variants"])
+        if (path := results / f"{data}-ablation.json").exists():
+            tables[f"{data}-ablation"] = ablation_table(json.loads(path.read_text(encoding="utf-8"))["variants"])
     for readme in READMES:
         text = readme.read_text(encoding="utf-8")
         for name, table in tables.items():
