@@ -110,11 +110,11 @@ def test_of_one_second_the_last_to_arrive_are_the_newest(open_store):
 
 
 def test_what_is_too_old_is_neither_kept_nor_read(open_store):
-    store = open_store(max_age_s=100)
-    store.add([[event(event_id="old", item_id="old", occurred_at=NOW - 200), event(event_id="new", item_id="new")]])
+    store = open_store(max_age_s=100_000)  # far more than the tests take since NOW
+    store.add([[event(event_id="old", item_id="old", occurred_at=NOW - 200_000), event(event_id="new", item_id="new")]])
     assert items(store) == ["new"]
     forever = open_store()
-    forever.add([[event(user_id="bob", event_id="old", item_id="old", occurred_at=NOW - 200)]])
+    forever.add([[event(user_id="bob", event_id="old", item_id="old", occurred_at=NOW - 200_000)]])
     assert items(forever, "bob") == ["old"]
     assert items(store, "bob") == []  # unread before it is pruned
     assert store.prune(now=NOW) == 1
