@@ -23,8 +23,9 @@ check: $(INSTALLED)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+SLOW ?= tests
 slow: $(INSTALLED)  ## the tests that take minutes
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow $(SLOW)
 
 notebooks: $(INSTALLED)  ## execute the notebooks
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
