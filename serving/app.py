@@ -73,7 +73,7 @@ async def recommend(asked: RecommendRequest, request: Request) -> RecommendAnswe
 
 
 @recommendations.get(
-    "/items/{item_id:path}/similar",
+    "/items/{item_id:name}/similar",
     responses=may_fail(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def similar(

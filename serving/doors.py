@@ -5,9 +5,19 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from serving.owner import ServiceOwner
 from serving.schemas import RecommendRequest
+
+
+class NameConvertor(PathConvertor):
+    """The name of a user or an item in an address, ``{item_id:name}``: slashes and line ends may stand in it."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("name", NameConvertor())
 
 
 def owner_of(request: Request) -> ServiceOwner:

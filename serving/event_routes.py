@@ -65,7 +65,7 @@ async def add_events(told: OneOrMany, owner: Owner) -> EventsAnswer:
 
 
 @events.delete(
-    "/users/{user_id:path}",
+    "/users/{user_id:name}",
     responses=may_fail(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def delete_user(

@@ -37,7 +37,7 @@ class InterestsAnswer(AnswerModel):
 
 
 @user_interests.get(
-    "/users/{user_id:path}/interests",
+    "/users/{user_id:name}/interests",
     response_model_exclude_none=True,
     responses=may_fail(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )

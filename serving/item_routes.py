@@ -19,7 +19,7 @@ ItemId = Annotated[Name, Path(description="Which item; slashes may stand in it."
 
 
 @items.put(
-    "/items/{item_id:path}",
+    "/items/{item_id:name}",
     responses=may_fail(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def put_item(item_id: ItemId, body: ItemBody, owner: Owner) -> ItemAnswer:
@@ -45,7 +45,7 @@ async def put_item(item_id: ItemId, body: ItemBody, owner: Owner) -> ItemAnswer:
 
 
 @items.delete(
-    "/items/{item_id:path}",
+    "/items/{item_id:name}",
     responses=may_fail(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def remove_item(item_id: ItemId, owner: Owner) -> ItemRemoved:

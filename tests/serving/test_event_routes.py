@@ -172,9 +172,12 @@ def test_a_deleted_user_leaves_no_trace_and_is_answered_as_a_stranger(shop, tmp_
         assert carriers == {"shelf/30"}  # the new life alone
 
 
-def test_names_with_slashes_can_be_deleted(client):
-    told(client, {"user_id": "a/b c", "item_id": "shelf/01"})
-    assert client.delete("/v1/users/a%2Fb%20c").json() == {"events_removed": 1}
+@pytest.mark.parametrize(
+    ("name", "in_address"), [("a/b c", "a%2Fb%20c"), ("two\nlines", "two%0Alines"), ("end\n", "end%0A")]
+)
+def test_any_name_can_be_deleted(client, name, in_address):
+    told(client, {"user_id": name, "item_id": "shelf/01"})
+    assert client.delete(f"/v1/users/{in_address}").json() == {"events_removed": 1}
 
 
 def test_retention_is_told_and_kept(shop, tmp_path):

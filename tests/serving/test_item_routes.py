@@ -58,6 +58,14 @@ def test_a_put_item_is_in_the_next_answer_by_every_path_and_gone_when_removed(cl
     assert_problem(client.delete("/v1/items/cup"), 404)
 
 
+def test_a_name_with_slashes_and_line_ends_is_put_found_and_removed(client):
+    address, name = "/v1/items/cups%2Ftwo%0Alines%0A", "cups/two\nlines\n"
+    assert done(client.put(address, json=CUP))["item_id"] == name
+    assert name in ids(everything(client))
+    assert done(client.get(f"{address}/similar"))["item_id"] == name
+    assert done(client.delete(address))["item_id"] == name
+
+
 def test_filters_see_a_put_item(client):
     done(put(client, "cup", CUP))
     assert ids(everything(client, filters={"any_of": ["cups"]})) == ["cup"]
