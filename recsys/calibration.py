@@ -79,7 +79,7 @@ def expected_calibration_error(
         0.25
     """
     edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1], method="lower")
-    bin_of = np.searchsorted(np.unique(edges), probabilities, side="left")
+    bin_of = np.searchsorted(edges, probabilities, side="left")
     missed = np.asarray(probabilities, np.float64) - np.asarray(labels, np.float64)
     return float(np.abs(np.bincount(bin_of, weights=missed)).sum() / len(missed))
 

@@ -55,7 +55,7 @@ class Cases:
 
     def history_rows(self) -> tuple[Rows, Rows]:
         """Every row of every history, case by case, and the case it belongs to."""
-        return _spread(self.starts, self.stops)
+        return spread(self.starts, self.stops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,7 @@ def _cases_after(interactions: Interactions, cutoff: int, end: int | None, targe
 
 def _cases(interactions: Interactions, users: Rows, *, stops: Rows, last_rows: Rows) -> Cases:
     """Cases of those users whose targets are the rows ``stops[q]:last_rows[q]``."""
-    target_rows, target_cases = _spread(stops, last_rows)
+    target_rows, target_cases = spread(stops, last_rows)
     return Cases(
         user_idx=users,
         starts=interactions.starts[users],
@@ -190,8 +190,14 @@ def _cases(interactions: Interactions, users: Rows, *, stops: Rows, last_rows: R
     )
 
 
-def _spread(starts: Rows, stops: Rows) -> tuple[Rows, Rows]:
-    """Every row of the ranges ``starts[q]:stops[q]``, and the q it belongs to."""
+def spread(starts: Rows, stops: Rows) -> tuple[Rows, Rows]:
+    """Every row of the ranges ``starts[q]:stops[q]``, and the q it belongs to.
+
+    Example:
+        >>> rows, owners = spread(np.array([3, 8]), np.array([5, 9]))
+        >>> rows.tolist(), owners.tolist()
+        ([3, 4, 8], [0, 0, 1])
+    """
     sizes = stops - starts
     owners = np.repeat(np.arange(len(sizes)), sizes)
     within = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
