@@ -16,6 +16,7 @@ from index.neighbours import Ids, Vectors
 MOST = 1e15
 """The largest number a vector may hold: products of such vectors still fit a float32."""
 MOST_IN_HALF = 6e4
+_FLOAT32 = np.dtype(np.float32)
 
 
 def checked_vectors(vectors: npt.ArrayLike, dim: int | None, what: str, *, most: float = MOST) -> Vectors:
@@ -24,7 +25,8 @@ def checked_vectors(vectors: npt.ArrayLike, dim: int | None, what: str, *, most:
     Raises:
         VectorIndexError: not numbers, another shape or width, or a value that is not finite or too large.
     """
-    rows = _as_rows(vectors, what)
+    ready = isinstance(vectors, np.ndarray) and vectors.dtype is _FLOAT32
+    rows = np.ascontiguousarray(vectors) if ready else _as_rows(vectors, what)
     if rows.ndim != 2 or rows.shape[1] == 0 or (dim is not None and rows.shape[1] != dim):
         raise VectorIndexError(f"{what} {rows.shape}: expected a 2-D array with rows of width {dim or '1 or more'}.")
     if not np.vdot(rows, rows) <= most * most and not (np.abs(rows) <= most).all():  # so put, they catch NaN too
@@ -36,8 +38,6 @@ def checked_vectors(vectors: npt.ArrayLike, dim: int | None, what: str, *, most:
 
 
 def _as_rows(vectors: npt.ArrayLike, what: str) -> Vectors:
-    if isinstance(vectors, np.ndarray) and vectors.dtype == np.float32:
-        return np.ascontiguousarray(vectors)
     try:
         array = np.asarray(vectors)
     except ValueError as cause:

@@ -59,8 +59,10 @@ def merged(answers: Sequence[Neighbours], k: int) -> Neighbours:
 
 def ties_by_id(found: Neighbours) -> Neighbours:
     """The same answer with equal scores ordered by id; the scores already descend."""
-    tied = found.scores[:, 1:] == found.scores[:, :-1]
-    for row in np.flatnonzero(tied.any(axis=1)) if np.count_nonzero(tied) else ():
-        order = np.lexsort((found.ids[row], -found.scores[row]))
-        found.ids[row] = found.ids[row, order]
+    flat = found.scores.ravel()  # all rows in one comparison: that two rows touch alike costs no more than a look
+    (tied,) = (flat[1:] == flat[:-1]).nonzero()
+    if len(tied):
+        for row in np.unique(tied // found.scores.shape[1]):
+            order = np.lexsort((found.ids[row], -found.scores[row]))
+            found.ids[row] = found.ids[row, order]
     return found

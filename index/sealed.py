@@ -63,6 +63,11 @@ class Sealed:
         first, last = self.ids[[0, -1]].tolist() if len(self) else (0, -1)
         return first if last - first + 1 == len(self) else None
 
+    @cached_property
+    def _most(self) -> int:
+        """The largest k the engine can be asked for and have."""
+        return min(len(self), self.engine.most)
+
     def _ids_at(self, slots: Slots) -> Ids:
         if self._first is None:
             return self.ids[slots]
@@ -76,10 +81,9 @@ class Sealed:
         exact: bool,
     ) -> Neighbours:
         """As ``search`` where every row is eligible: the common case, kept short."""
-        engine = self.vectors if exact else self.engine
-        if k <= min(len(self), engine.most):
-            scores, slots = engine.search(queries, k)
-            if min(slots[:, -1].tolist(), default=0) >= 0:  # the engine found k for every query
+        if k <= self._most:
+            scores, slots = (self.vectors if exact else self.engine).search(queries, k)
+            if -1 not in slots[:, -1].tolist():  # the engine found k for every query
                 return Neighbours(self._ids_at(slots), scores)
         return self.search(queries, k, [bitmaps.of_range(len(self))] * len(queries), visible=len(self), exact=exact)
 
