@@ -48,8 +48,9 @@ bench-index: $(INSTALLED) .venv-peers/installed  ## the index beside its peers; 
 	$(BIN)/python -m benchmarks.index.run --bundle runs/demo --rows 1000000 --out benchmarks/results/index-1m
 	$(BIN)/python -m benchmarks.index.tables benchmarks/results/index-1m/index.json
 
-bench-serving: $(INSTALLED)  ## the service under load, overload and swaps; needs runs/demo and a quiet machine
-	$(BIN)/python -m benchmarks.serving.run --bundle runs/demo --rows 1000000 --out benchmarks/results/serving.json
+bench-serving: $(INSTALLED)  ## the service under load, overload, swaps and kills; needs runs/demo and a quiet machine
+	$(BIN)/python -m benchmarks.serving.run --bundle runs/demo --out benchmarks/results/serving.json
+	$(BIN)/python -m benchmarks.serving.tables benchmarks/results/serving.json
 
 bench-speed: $(INSTALLED) .venv-recommenders/installed  ## training speed and memory beside RecTools' SASRec
 	$(BIN)/python -m benchmarks.peers.speed

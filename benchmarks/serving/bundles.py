@@ -1,5 +1,6 @@
 """Bundles to serve: one that was trained, another beside it to swap to, and a catalogue of a million."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from recsys.features import Vocabulary
 from recsys.interactions import DAY_S, Interactions
 from recsys.towers import ItemTower, TwoTower, UserTower
 from serving.index_commands import build_index
+from serving.onnx_export import export_user_tower
 
 USERS = 20_000
 EVENTS = 60
@@ -26,6 +28,13 @@ def without_prior(bundle: Path, out: Path) -> Path:
     save_bundle(changed, out)
     build_index(load_bundle(out), out)
     write_manifest(out)
+    return out
+
+
+def with_quick_towers(bundle: Path, out: Path) -> Path:
+    """A copy with its user tower in ONNX too, so that the service can take what is quickest here."""
+    shutil.copytree(bundle, out)
+    export_user_tower(load_bundle(out), out)
     return out
 
 
@@ -52,6 +61,7 @@ def synthetic(out: Path, *, rows: int, seed: int = 0) -> Path:
     save_bundle(bundle, out)
     build_index(load_bundle(out), out)
     write_manifest(out)
+    export_user_tower(load_bundle(out), out)
     return out
 
 

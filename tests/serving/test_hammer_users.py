@@ -85,7 +85,7 @@ def check(client, name, held, request):
 
 
 @pytest.mark.parametrize(("users", "callers"), [(24, 12), pytest.param(3_000, 64, marks=pytest.mark.slow)])
-def test_nothing_of_one_user_is_in_anothers_answer(shop, tmp_path, users, callers):
+def test_nothing_of_one_user_is_in_anothers_answer(shop, tmp_path, record_testsuite_property, users, callers):
     with serving(shop, tmp_path / "state") as client, ThreadPoolExecutor(callers) as pool:
         wrong = [one for many in pool.map(lambda user: live(client, user, 0), range(users)) for one in many]
         assert not wrong[:3]
@@ -97,3 +97,4 @@ def test_nothing_of_one_user_is_in_anothers_answer(shop, tmp_path, users, caller
                 stored = recommend(client, user_id=f"user {user}", requested_at=LATER + 9)
                 alone = recommend(client, history=mine, requested_at=LATER + 9)
                 assert ids(stored) == ids(alone)
+    record_testsuite_property("users", users)

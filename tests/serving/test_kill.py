@@ -28,16 +28,18 @@ def killed(*arguments):
 
 
 @pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.slow)])
-def test_sigkill_loses_no_acknowledged_event_and_no_item(tmp_path, rounds):
+def test_sigkill_loses_no_acknowledged_event_and_no_item(tmp_path, record_testsuite_property, rounds):
     kills, steps = killed(tmp_path / "state", rounds, 7)
     assert kills == rounds
     assert steps > 5 * rounds  # it was killed at work, not asleep
+    record_testsuite_property("kills", kills)
 
 
 @pytest.mark.slow
-def test_sigkill_of_a_replica_loses_nothing_that_redis_was_told(tmp_path):
+def test_sigkill_of_a_replica_loses_nothing_that_redis_was_told(tmp_path, record_testsuite_property):
     with running_redis(tmp_path, "--appendonly", "yes") as (url, _):
         assert killed(tmp_path / "state", 50, 7, url)[0] == 50
+    record_testsuite_property("kills", 50)
 
 
 def test_sigkill_of_redis_that_syncs_always_loses_nothing(tmp_path):

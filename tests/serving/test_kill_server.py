@@ -62,7 +62,7 @@ def write(port, writer, numbers, acknowledged):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [20])
-def test_a_killed_server_comes_back_with_all_it_acknowledged(broken, tmp_path, kills):
+def test_a_killed_server_comes_back_with_all_it_acknowledged(broken, tmp_path, record_testsuite_property, kills):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     state, chance = tmp_path / "state", random.Random(0)
@@ -91,6 +91,7 @@ def test_a_killed_server_comes_back_with_all_it_acknowledged(broken, tmp_path, k
             under_way = acknowledged["under way"][int(item_id[1])]
             assert titles[item_id] in (number, under_way), item_id
     assert len(acknowledged["events"]) > kills
+    record_testsuite_property("kills", kills)
     server = start(broken, state, port)
     try:
         for item_id in list(acknowledged["items"])[:20]:
