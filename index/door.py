@@ -25,8 +25,7 @@ def checked_vectors(vectors: npt.ArrayLike, dim: int | None, what: str, *, most:
     Raises:
         VectorIndexError: not numbers, another shape or width, or a value that is not finite or too large.
     """
-    ready = isinstance(vectors, np.ndarray) and vectors.dtype is _FLOAT32
-    rows = np.ascontiguousarray(vectors) if ready else _as_rows(vectors, what)
+    rows = _as_rows(vectors, what)
     if rows.ndim != 2 or rows.shape[1] == 0 or (dim is not None and rows.shape[1] != dim):
         raise VectorIndexError(f"{what} {rows.shape}: expected a 2-D array with rows of width {dim or '1 or more'}.")
     if not np.vdot(rows, rows) <= most * most and not (np.abs(rows) <= most).all():  # so put, they catch NaN too
@@ -113,6 +112,22 @@ def checked_k(k: int) -> int:
     if asked < 1:
         raise VectorIndexError(f"k is {asked}: give a whole number, 1 or more.")
     return asked
+
+
+def checked_question(queries: npt.ArrayLike, k: int, dim: int) -> tuple[Vectors, int]:
+    """Queries and how many rows they ask for.
+
+    What needs no conversion is let through at once: a search of a large index leaves cold caches behind, in which
+    every line and call costs some µs.
+
+    Raises:
+        VectorIndexError: what ``checked_vectors`` and ``checked_k`` refuse.
+    """
+    if type(k) is int and k > 0 and isinstance(queries, np.ndarray) and queries.dtype is _FLOAT32:
+        rows = np.ascontiguousarray(queries)
+        if rows.ndim == 2 and rows.shape[1] == dim and np.vdot(rows, rows) <= MOST * MOST:
+            return rows, k
+    return checked_vectors(queries, dim, "queries"), checked_k(k)
 
 
 def checked_filters(

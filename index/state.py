@@ -47,6 +47,16 @@ class State:
         """How many rows came or went since the block was sealed."""
         return self.delta_rows + len(self.sealed) - len(self.sealed_visible)
 
+    @cached_property
+    def dim(self) -> int:
+        """D, the width of a vector."""
+        return self.sealed.vectors.dim
+
+    @cached_property
+    def whole(self) -> Sealed | None:
+        """The sealed block where no row came or went since: a search without filters is its own."""
+        return None if self.waiting else self.sealed
+
     def search(
         self,
         queries: Vectors,  # (B, D)
@@ -56,8 +66,6 @@ class State:
         exact: bool,
     ) -> Neighbours:
         """The k best rows of each query among those its filter lets through."""
-        if filters is None and not self.waiting:
-            return self.sealed.search_whole(queries, k, exact=exact)
         rows = self._each(filters, len(queries), self._sealed_rows)
         sealed = self.sealed.search(queries, k, rows, visible=len(self.sealed_visible), exact=exact)
         if not self.delta_visible:

@@ -99,7 +99,7 @@ class VectorIndex:
     @property
     def dim(self) -> int:
         """D, the width of a vector."""
-        return self._state.sealed.vectors.dim
+        return self._state.dim
 
     def search(
         self,
@@ -121,8 +121,9 @@ class VectorIndex:
                 a numeric column nobody has.
         """
         state = self._state
-        checked = door.checked_vectors(queries, state.sealed.vectors.dim, "queries")
-        asked = door.checked_k(k)
+        checked, asked = door.checked_question(queries, k, state.dim)
+        if filters is None and state.whole is not None:
+            return ties_by_id(state.whole.search_whole(checked, asked, exact=exact))
         each = None if filters is None else door.checked_filters(filters, len(checked), state.columns())
         return ties_by_id(state.search(checked, asked, each, exact=exact))
 

@@ -133,8 +133,9 @@ class SealedVectors:
     def _one_by_one(self, queries: Vectors, k: int, eligible: BitMap | None) -> tuple[Scores, Slots]:
         params = None if eligible is None else faiss.SearchParameters(sel=selector_of(eligible, len(self)))
         scores, slots = self.flat.search(queries, k + 1, params=params)
-        for row in _tied(scores[:, k - 1 :].tolist(), slots[:, k].tolist()):
-            scores[row, :k], slots[row, :k] = self._first_at_least(queries[row], scores[row, k - 1], k, params)
+        for row, (last, following) in enumerate(scores[:, k - 1 :].tolist()):
+            if last == following and slots[row, k] >= 0:  # a row that did not come in shares the last place
+                scores[row, :k], slots[row, :k] = self._first_at_least(queries[row], scores[row, k - 1], k, params)
         return scores[:, :k], slots[:, :k]
 
     def _first_at_least(
@@ -144,11 +145,6 @@ class SealedVectors:
         _, scores, slots = self.flat.range_search(query[None], float(least) - margin, params=params)
         best = np.lexsort((slots, -scores))[:k]
         return scores[best], slots[best]
-
-
-def _tied(ends: list[list[float]], beyond: list[int]) -> list[int]:
-    """The answers whose last score another row shares, which did not come in."""
-    return [row for row, (last, following) in enumerate(ends) if last == following and beyond[row] >= 0]
 
 
 def selector_of(eligible: BitMap, rows: int) -> faiss.IDSelector:
