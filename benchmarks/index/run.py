@@ -67,7 +67,7 @@ def main() -> None:
             case "peers":
                 result[section] = _peers(world, given)
             case "overhead":
-                result[section] = overhead.measure(world.vectors, world.queries, given.k, 5 * given.seconds)
+                result[section] = overhead.measure(world.vectors, world.queries, given.k, chosen, 5 * given.seconds)
             case "filters":
                 result[section] = filtered.measure(
                     world.vectors, world.queries, given.k, chosen, given.seconds, given.seed
