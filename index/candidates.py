@@ -55,6 +55,8 @@ def that_fit(rows: int, dim: int, *, memory_bytes: float, patience_s: float) -> 
         needed = rows * bytes_per_row(family[0], dim)
         if needed > memory_bytes:
             left_out.append(f"{name}: {needed / 1e6:,.0f} MB, where {memory_bytes / 1e6:,.0f} MB are given")
+        elif isinstance(family[0], GpuIVFPQ) and dim % family[0].subquantizers:
+            left_out.append(f"{name}: {family[0].subquantizers} codes do not divide the width {dim}")
         elif isinstance(family[0], HNSW) and rows * _HNSW_S_PER_ROW > patience_s:
             left_out.append(f"{name}: takes some {rows * _HNSW_S_PER_ROW:,.0f} s to build, over {patience_s:,.0f} s")
         elif family not in fitting:

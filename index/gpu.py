@@ -17,7 +17,7 @@ from index import faiss_build
 from index.approximate import clusters_for, fill, training_rows
 from index.bitmaps import Slots
 from index.errors import VectorIndexError
-from index.kinds import GpuCagra, GpuExact, GpuIVFFlat, GpuIVFPQ, GpuKind
+from index.kinds import GpuCagra, GpuExact, GpuIVFFlat, GpuIVFPQ, GpuKind, candidates
 from index.neighbours import Scores, Vectors
 from index.vectors import SealedVectors
 
@@ -62,7 +62,8 @@ class GpuEngine:
                 return faiss.SearchParametersIVF(nprobe=self._nprobe(self.kind, share))
             case GpuIVFPQ(k_factor=k_factor):
                 inner = faiss.SearchParametersIVF(nprobe=self._nprobe(self.kind, share))
-                return faiss.IndexRefineSearchParameters(k_factor=k_factor, base_index_params=inner)
+                proposed = candidates(k, k_factor) / k
+                return faiss.IndexRefineSearchParameters(k_factor=proposed, base_index_params=inner)
             case GpuCagra(itopk=itopk, search_width=search_width):
                 params = faiss.SearchParametersCagra()
                 params.itopk_size = -(-max(itopk, k) // 32) * 32  # it must be a multiple of 32
@@ -86,15 +87,18 @@ class GpuEngine:
     def write(self, path: Path) -> None:
         """Write what ``mapped`` reads, where that is quicker than building from the vectors."""
         if isinstance(self.kind, GpuIVFFlat | GpuIVFPQ):
-            faiss.write_index(faiss.index_gpu_to_cpu(self.base), str(path))
+            with self._one_at_a_time:  # the copy uses the same scratch memory as a search
+                copied = faiss.index_gpu_to_cpu(self.base)
+            faiss.write_index(copied, str(path))
 
 
 def build(kind: GpuKind, vectors: SealedVectors) -> GpuEngine:
     """Train on the GPU and fill it.
 
     Raises:
-        VectorIndexError: FAISS finds no GPU, or is not the build the kind needs.
+        VectorIndexError: FAISS finds no GPU, or is not the build the kind needs, or codes that do not divide the width.
     """
+    _refuse_unequal_codes(kind, vectors.dim)
     _refuse_without_gpu(kind)
     resources = faiss.StandardGpuResources()
     match kind:
@@ -105,6 +109,8 @@ def build(kind: GpuKind, vectors: SealedVectors) -> GpuEngine:
             fill(base, vectors)
         case GpuIVFFlat() | GpuIVFPQ():
             empty = faiss.index_factory(vectors.dim, _factory(kind, len(vectors)), faiss.METRIC_INNER_PRODUCT)
+            if isinstance(kind, GpuIVFFlat):
+                empty.by_residual = False  # float16 of a row, as it is kept, not of what its cluster's centre leaves
             base = _on_gpu(empty, kind, resources)
             wanted = max(_ROWS_TO_TRAIN_CODES, kind.nlist * _ROWS_TO_TRAIN_A_CLUSTER)
             base.train(training_rows(vectors, wanted))
@@ -133,17 +139,26 @@ def mapped(kind: GpuKind, path: Path, vectors: SealedVectors) -> GpuEngine:
 
 def _on_gpu(index: faiss.Index, kind: GpuIVFFlat | GpuIVFPQ, resources: Any) -> faiss.Index:
     options = faiss.GpuClonerOptions()
-    options.useFloat16 = isinstance(kind, GpuIVFPQ) or kind.half  # of the tables, for product codes
+    options.useFloat16 = isinstance(kind, GpuIVFPQ)  # of the tables a query is scored with
+    if isinstance(kind, GpuIVFFlat) and kind.half:
+        options.use_cuvs = False  # which has no float16 rows in clusters; FAISS's own GPU code does
     return faiss.index_cpu_to_gpu(resources, 0, index, options)
 
 
 def _factory(kind: GpuIVFFlat | GpuIVFPQ, rows: int) -> str:
     clusters = clusters_for(kind.nlist, rows)
     match kind:
-        case GpuIVFFlat():
-            return f"IVF{clusters},Flat"
+        case GpuIVFFlat(half=half):
+            return f"IVF{clusters},{'SQfp16' if half else 'Flat'}"
         case GpuIVFPQ(subquantizers=subquantizers):
             return f"IVF{clusters},PQ{subquantizers}x8"
+
+
+def _refuse_unequal_codes(kind: GpuKind, dim: int) -> None:
+    if isinstance(kind, GpuIVFPQ) and dim % kind.subquantizers:
+        raise VectorIndexError(
+            f"kind GpuIVFPQ, subquantizers {kind.subquantizers}: does not divide the width {dim}. Give one that does."
+        )
 
 
 def _refuse_without_gpu(kind: GpuKind) -> None:

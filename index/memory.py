@@ -28,8 +28,10 @@ def bytes_per_row(kind: Kind, dim: int) -> float:
 
 def _added(kind: Kind, dim: int, vector: int) -> float:
     match kind:
-        case Exact() | GpuExact():
+        case Exact():
             return 0.0
+        case GpuExact():
+            return vector  # once more on the GPU, as for every GPU kind
         case FastScan(numbers_per_code=numbers):
             return code_count(dim, numbers) / 2  # four bits each
         case IVFFastScan(numbers_per_code=numbers):
@@ -41,4 +43,4 @@ def _added(kind: Kind, dim: int, vector: int) -> float:
         case GpuIVFPQ(subquantizers=subquantizers):
             return subquantizers + 8
         case GpuCagra(graph_degree=degree):
-            return vector + 4 * degree
+            return 4 * dim + 4 * degree  # float32 there, whatever is kept on the host

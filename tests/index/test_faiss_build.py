@@ -3,7 +3,7 @@ import pytest
 
 from index import faiss_build
 from index.errors import VectorIndexError
-from index.kinds import GpuCagra, GpuExact
+from index.kinds import GpuCagra, GpuExact, GpuIVFPQ
 from index.vector_index import VectorIndex
 
 
@@ -26,3 +26,9 @@ def test_a_gpu_kind_without_a_gpu_says_what_to_install(clustered, kind):
     vectors, _ = clustered(2000)
     with pytest.raises(VectorIndexError, match=r"kind Gpu.*Install the extra gpu in place of cpu"):
         VectorIndex.build(vectors, range(2000), kind=kind)
+
+
+def test_codes_that_do_not_divide_the_width_are_refused_before_a_gpu_is_asked_for(clustered):
+    vectors, _ = clustered(2000, dim=48)
+    with pytest.raises(VectorIndexError, match=r"subquantizers 32: does not divide the width 48"):
+        VectorIndex.build(vectors, range(2000), kind=GpuIVFPQ())

@@ -1,5 +1,7 @@
 """GPU kinds against brute force on the CPU. Skipped where FAISS finds no GPU."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ KINDS = [
     GpuExact(),
     GpuExact(half=True),
     GpuIVFFlat(nlist=128, nprobe=48),
+    GpuIVFFlat(nlist=128, nprobe=48, half=True),
     GpuIVFPQ(nlist=128, nprobe=48, subquantizers=16, k_factor=8.0),
     pytest.param(GpuCagra(), marks=pytest.mark.skipif(not faiss_build.at_hand().cuvs, reason="this FAISS has no cuVS")),
 ]
@@ -79,6 +82,21 @@ def test_updates_are_seen_by_the_next_search(rows):
         assert index.search(rows[1][:1], 1).ids.tolist() == [[50_000]]
         index.delete([50_000])
         assert 50_000 not in index.search(rows[1][:1], 100).ids
+
+
+@pytest.mark.parametrize("kind", [GpuIVFFlat(nlist=128, nprobe=48), GpuIVFPQ(nlist=128, nprobe=48, subquantizers=16)])
+def test_searches_go_on_beside_a_save(rows, tmp_path, kind):
+    """The copy that is written is made with the scratch memory of the searches: one at a time, or neither is right."""
+    index = VectorIndex.build(rows[0], np.arange(ROWS), kind=kind)
+    before = index.search(rows[1], 10).ids
+    with ThreadPoolExecutor(2) as pool:
+        saves = [pool.submit(index.save, tmp_path / str(turn)) for turn in range(5)]
+        during = [index.search(rows[1], 10).ids for _ in range(50)]
+        for save in saves:
+            save.result()
+    index.close()
+    assert all(recall(found, before) > 0.99 for found in during)
+    assert recall(VectorIndex.load(tmp_path / "4", keep_updates=False).search(rows[1], 10).ids, before) > 0.95
 
 
 def test_a_round_trip(index, rows, tmp_path):
