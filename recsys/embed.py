@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from recsys.histories import Histories, gather_histories
 from recsys.interactions import Interactions
+from recsys.newest import newest_vectors
 from recsys.split import Cases
 from recsys.towers import ItemFeatures, TwoTower
 
@@ -51,8 +52,7 @@ def embed_histories(model: TwoTower, item_vectors: Tensor, histories: Histories)
     """
     device = next(model.parameters()).device
     vectors = F.embedding(histories.item_idx, item_vectors).to(device)
-    everywhere: Tensor = model.user_tower(histories.to(device), vectors).cpu()  # (Q, H, D)
-    newest = everywhere[torch.arange(len(everywhere)), histories.newest]
+    newest = newest_vectors(model.user_tower, histories.to(device), vectors).cpu()  # (Q, D)
     return newest.masked_fill((histories.item_idx == 0).all(1, keepdim=True), 0.0)
 
 

@@ -116,9 +116,7 @@ class UserTower(nn.Module):
         self.step_bias = nn.Embedding(tower.history_length, tower.heads) if tower.block == "bert" else None
         self.bert = _bert(config) if tower.block == "bert" else None
         self.blocks = (
-            Blocks(width=width, layers=tower.layers, heads=tower.heads, dropout=tower.dropout)
-            if tower.block == "pre_norm"
-            else None
+            None if self.bert else Blocks(width=width, layers=tower.layers, heads=tower.heads, dropout=tower.dropout)
         )
         self.out = nn.Linear(width, width)
         for table in (self.event, self.value, self.gap, self.newest_age):
@@ -138,10 +136,7 @@ class UserTower(nn.Module):
         Returns:
             ``(B, H, D)`` unit vectors; what stands at padding means nothing.
         """
-        real = histories.item_idx > 0  # (B, H)
-        # Counted from the oldest event, wherever the padding stands.
-        steps = (real.cumsum(1) - 1).clamp(min=0)  # (B, H)
-        inputs, bias = self._inputs(histories, item_vectors), self._attention_bias(histories, real)
+        inputs, steps, bias = self.read(histories, item_vectors)
         if self.bert is not None:
             hidden = self.bert(inputs_embeds=inputs, attention_mask=bias, position_ids=steps).last_hidden_state
         else:
@@ -149,6 +144,12 @@ class UserTower(nn.Module):
             hidden = self.blocks(inputs, steps, bias)
         vectors: Tensor = F.normalize(self.out(hidden).float(), dim=-1)
         return vectors
+
+    def read(self, histories: Histories, item_vectors: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the layers are given: inputs (B, H, D), the step of each event (B, H), and what biases attention."""
+        real = histories.item_idx > 0  # (B, H)
+        steps = (real.cumsum(1) - 1).clamp(min=0)  # counted from the oldest event, wherever the padding stands
+        return self._inputs(histories, item_vectors), steps, self._attention_bias(histories, real)
 
     def _inputs(self, histories: Histories, item_vectors: Tensor) -> Tensor:  # (B, H, D)
         inputs: Tensor = self.item(item_vectors * math.sqrt(item_vectors.shape[-1]))
@@ -209,8 +210,7 @@ class TwoTower(nn.Module):
 
     def __init__(self, item_tower: ItemTower, user_tower: UserTower) -> None:
         super().__init__()
-        self.item_tower = item_tower
-        self.user_tower = user_tower
+        self.item_tower, self.user_tower = item_tower, user_tower
 
     def forward(
         self, features: ItemFeatures, item_idx: Tensor, histories: Histories, history_rows: Tensor

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from recsys.bundle import Bundle, write_manifest
 from recsys.errors import InputError
 from recsys.histories import Histories, gather_histories
+from recsys.newest import newest_vectors
 from recsys.towers import UserTower
 
 FLOAT = "user_tower.onnx"
@@ -42,8 +43,7 @@ class NewestVector(nn.Module):
     ) -> Tensor:  # (B, D)
         """Five times (B, H), as in `Histories`, and the (B, H, D) vectors of the items."""
         histories = Histories(item_idx, event, value, occurred_at, asked_at)
-        everywhere: Tensor = self.tower(histories, vectors)
-        return everywhere[torch.arange(item_idx.shape[0]), histories.newest]
+        return newest_vectors(self.tower, histories, vectors)
 
 
 def export_user_tower(bundle: Bundle, folder: Path) -> list[Path]:
