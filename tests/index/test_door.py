@@ -115,3 +115,20 @@ def test_no_queries_and_no_rows(small):
     small.upsert(np.empty(0, dtype=int), np.empty((0, 3)))
     small.delete([])
     assert len(small) == 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2e15, 3e38])
+@pytest.mark.parametrize("kind", [Exact(), IVFFastScan(16, 8)], ids=str)
+def test_queries_that_need_no_conversion_are_checked_like_any_other(clustered, kind, value):
+    vectors, queries = clustered(1500)
+    index = VectorIndex.build(vectors, np.arange(1500), kind=kind)
+    bad = queries.copy()
+    bad[7, 3] = value
+    for rows, row in ((bad, 7), (bad[7:8], 0), (np.asfortranarray(bad), 7), (bad[::7], 1)):
+        with pytest.raises(VectorIndexError, match=rf"queries, row {row}: holds a number that is not finite or beyond"):
+            index.search(rows, 5)
+    with pytest.raises(VectorIndexError, match=r"rows of width 32"):
+        index.search(queries[:, :31], 5)
+    expected = index.search(queries, 5)
+    for rows, k in ((queries.astype(np.float64), 5), (np.asfortranarray(queries), np.int64(5))):
+        assert (index.search(rows, k).ids == expected.ids).all()

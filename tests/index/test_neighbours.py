@@ -31,3 +31,11 @@ def test_equal_scores_are_put_in_the_order_of_their_ids():
     assert ties_by_id(found).ids.tolist() == [[9, 4, 6, 2]]
     found = Neighbours(np.array([[9, 6, 4, 2]]), np.array([[0.9, 0.5, 0.5, 0.1]], dtype=np.float32))
     assert ties_by_id(found).ids.tolist() == [[9, 4, 6, 2]]
+
+
+def test_ties_are_looked_for_within_each_answer():
+    scores = np.array([[0.9, 0.5], [0.5, 0.5], [0.5, 0.1]], dtype=np.float32)  # .5 ends one row and begins the next
+    found = Neighbours(np.array([[9, 8], [7, 3], [2, 1]]), scores)
+    assert ties_by_id(found).ids.tolist() == [[9, 8], [3, 7], [2, 1]]
+    part = Neighbours(np.array([[4, 1, 9]])[:, :2], np.array([[0.5, 0.5, 0.2]], dtype=np.float32)[:, :2])
+    assert ties_by_id(part).ids.tolist() == [[1, 4]]
