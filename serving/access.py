@@ -18,13 +18,14 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from recsys.errors import InputError
+from serving.docs_page import PATHS as DOCS
 from serving.keys import KeyRing, Scope, StoredKey, read_keys
 from serving.meters import Meters
 from serving.problems import problem
 from serving.request_log import KEY_ID
 from serving.settings import AccessSettings
 
-OPEN = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
+OPEN = frozenset({"/healthz", "/readyz"}) | DOCS
 """What nobody needs a key for."""
 QUESTIONS = ("/v1/recommend", "/v1/interests/classify")
 """What is only asked, though it is posted."""

@@ -17,6 +17,7 @@ from serving.access import Access
 from serving.admin_routes import administration, metrics_route
 from serving.admission import Admission
 from serving.batch_routes import batches
+from serving.docs_page import docs_page
 from serving.doors import Owner, owner_of, read_ahead
 from serving.event_routes import events
 from serving.fields import Name
@@ -145,6 +146,7 @@ def create_app(
         version=version("two-tower-recsys"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # docs_page has its own
         redoc_url=None,
         telemetry=_telemetry(wanted=settings.server.telemetry),
     )
@@ -158,6 +160,7 @@ def create_app(
         operations,
         administration,
         metrics_route,
+        docs_page,
     ):
         app.include_router(router)
     answer_with_problems(app)

@@ -60,7 +60,7 @@ class RequestLog:
             request_id.reset(token)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = getattr(scope.get("route"), "path_format", "unmatched")
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._meters.requests.labels(method, route, status).inc()
         self._meters.request_seconds.labels(route).observe(seconds)
