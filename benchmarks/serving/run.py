@@ -45,7 +45,7 @@ class Plan:
 
 
 FULL = Plan(seconds=8, overload_s=600, swaps=200, rows=1_000_000, events=1_000_000, at_length=True)
-QUICK = Plan(seconds=2, overload_s=15, swaps=20, rows=100_000, events=100_000, at_length=False)
+QUICK = Plan(seconds=2, overload_s=15, swaps=20, rows=100_000, events=1_000_000, at_length=False)
 
 
 def main() -> None:
