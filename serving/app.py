@@ -16,6 +16,7 @@ from fastapi.telemetry import TelemetryConfig
 from serving.access import Access
 from serving.admin_routes import administration, metrics_route
 from serving.admission import Admission
+from serving.api_description import describe
 from serving.batch_routes import batches
 from serving.docs_page import docs_page
 from serving.doors import Owner, owner_of, read_ahead
@@ -164,6 +165,7 @@ def create_app(
     ):
         app.include_router(router)
     answer_with_problems(app)
+    describe(app)
     # The last one added stands outermost.
     app.add_middleware(Access, settings=settings.access, meters=meters)
     app.add_middleware(RequestLimits, limits=settings.limits, meters=meters)

@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457), and the word of that in the OpenAPI description."""
+"""Every error as a problem document (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from recsys.interests import UnknownUserError
@@ -19,23 +18,7 @@ from serving.variant import NotReadyError, SwapRefusedError
 LONGEST_GIVEN = 60
 """Characters of an offending value that are repeated in the answer."""
 
-AT_THE_DOOR = (
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.REQUEST_URI_TOO_LONG,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-)
-"""What any request may be refused with before it reaches its route."""
-
 _KIND = "urn:problem-type:recsys:"
-_ABOUT_KEYS = (
-    "Made by `recsys keys create`; the header X-API-Key takes it too. Needed where the service has a key file."
-)
-
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -46,7 +29,7 @@ def may_fail(*statuses: HTTPStatus) -> Responses:
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Make every error of the app a problem document, in its answers and in its description."""
+    """Make every error of the app a problem document."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(UnknownItemError, _unknown_item)
@@ -56,7 +39,6 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(SwapRefusedError, _swap_refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
-    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
 def problem(
@@ -182,27 +164,3 @@ def _given(error: Mapping[str, Any]) -> str:
 def _escaped(part: str | int) -> str:
     """A step of a JSON pointer within a URI; what is no text in UTF-8 is replaced."""
     return quote(str(part).replace("~", "~0").replace("/", "~1"), safe="~", errors="replace")
-
-
-def _described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI description: what any request may be refused for, and every error under its own media type."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
-        )
-        parts = document["components"]
-        parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": _ABOUT_KEYS}}
-        for path, operations in document["paths"].items():
-            for operation in operations.values():
-                if path.startswith("/v1/"):
-                    operation["security"] = [{}, {"key": []}]  # no key, where the service runs without
-                    operation["responses"] = _refusals() | operation["responses"]
-                for status, response in operation["responses"].items():
-                    if int(status) >= HTTPStatus.BAD_REQUEST:
-                        response["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        app.openapi_schema = document
-    return app.openapi_schema
-
-
-def _refusals() -> dict[str, dict[str, Any]]:
-    return {str(int(status)): {"description": status.phrase} for status in AT_THE_DOOR}
