@@ -4,7 +4,7 @@ Shapes: H events of one user, oldest first, C interests.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from recsys.bundle import Bundle
 from recsys.drift import MOST_EVENTS, Floats, measure_drift, shuffled_whole, user_rng
 from recsys.errors import InputError
+from recsys.interest_classifier import ExpectedInterest, InterestForecast
 from recsys.migration import differing, find_breaks, window_bounds
 from recsys.strata import Population, Rates, Strata, Stratum, decayed_rates, strata
 from recsys.taxonomy import Taxonomy, discover_interests
@@ -123,6 +124,11 @@ class UserInterests:
     """Oldest first."""
     trajectory: list[Window] = field(default_factory=list)
     """Oldest first."""
+    horizon: str | None = None
+    """How far ahead ``expected`` looks: a time, or the next event. Absent where the bundle has no classifier."""
+    expected: list[ExpectedInterest] | None = None
+    """Every interest with the probability that the user turns to it within the horizon, should they come at the
+    instant asked about; the likeliest first. Absent where the bundle has no classifier: `recsys interests train`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +241,12 @@ class InterestReader:
 
 
 def interests_of(
-    bundle: Bundle, user_id: str, *, at: int | None = None, reader: InterestReader | None = None
+    bundle: Bundle,
+    user_id: str,
+    *,
+    at: int | None = None,
+    reader: InterestReader | None = None,
+    forecast: InterestForecast | None = None,
 ) -> UserInterests:
     """The interests of a user of a bundle, from what is stored of them.
 
@@ -244,6 +255,7 @@ def interests_of(
         user_id: Whose.
         at: Unix seconds; only what happened before is read. Without it, and where there is no clock, everything is.
         reader: Of this bundle, where one is kept.
+        forecast: Of this bundle, where it has a classifier; it tells what is expected next.
 
     Raises:
         UnknownUserError: Nothing is stored of the user, or nothing before ``at``.
@@ -261,7 +273,10 @@ def interests_of(
     if not events:
         raise UnknownUserError(f"user {user_id!r}: nothing is stored of the time before {at}. Ask about a later one.")
     reader = reader or InterestReader.of(bundle)
-    return reader.read(user_id, reader.taxonomy.shares_of(interactions.item_idx[rows][:events]), occurred_at)
+    found = reader.read(user_id, reader.taxonomy.shares_of(interactions.item_idx[rows][:events]), occurred_at)
+    if forecast is None:
+        return found
+    return replace(found, horizon=forecast.horizon, expected=forecast.of_user(user_idx, events, at))
 
 
 def bundle_taxonomy(bundle: Bundle) -> Taxonomy:

@@ -47,12 +47,12 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.add_typer(event_commands.app, name="events")
 app.add_typer(index_commands.app, name="index")
+app.add_typer(interest_commands.app, name="interests")
 app.add_typer(export_commands.app, name="export")
 app.add_typer(key_commands.app, name="keys")
 app.command()(demo.demo)
 app.command()(train_commands.train)
 app.command()(train_commands.evaluate)
-app.command()(interest_commands.interests)
 app.command()(doctor.doctor)
 app.command()(replica_commands.replicas)
 

@@ -1,8 +1,9 @@
-"""``recsys interests``: what a user is interested in, how it moves, and when it changed."""
+"""``recsys interests``: what a user is interested in, how it moves, when it changed, and what comes next."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,29 +11,82 @@ if TYPE_CHECKING:
     from recsys.interests import Change, Shift, UserInterests
 
 BARS = " ▁▂▃▄▅▆▇█"
+REPORT = "interests.json"
+MOST_EXPECTED = 10
+"""Interests of which is told how likely they are."""
+UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 COLOURS = {"core": "green", "rising": "cyan", "fading": "yellow", "dormant": "red", "exploring": "dim"}
 
 
+app = typer.Typer(
+    help="Tell a user's interests: core, rising, fading, dormant or exploring; how far they drifted; what changed "
+    "when; and, once a classifier is trained, what they will turn to next.",
+    invoke_without_command=True,
+)
+
+
+@app.callback()
 def interests(
-    bundle: Annotated[Path, typer.Option(help="The folder that `recsys train` left.")],
-    user: Annotated[str, typer.Option(help="A user_id of the bundle's interactions.")],
+    context: typer.Context,
+    bundle: Annotated[Path | None, typer.Option(help="The folder that `recsys train` left.")] = None,
+    user: Annotated[str | None, typer.Option(help="A user_id of the bundle's interactions.")] = None,
     requested_at: Annotated[
         str | None,
         typer.Option(help="As of when, knowing nothing later: unix seconds or ISO 8601, UTC unless it says otherwise."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP service answers.")] = False,
 ) -> None:
-    """Tell a user's interests: core, rising, fading, dormant or exploring; how far they drifted; what changed when."""
+    """Tell a user's interests, unless a verb follows."""
+    if context.invoked_subcommand is not None:
+        return
+    if bundle is None or user is None:
+        raise typer.BadParameter("give both --bundle DIR and --user ID, or a verb: recsys interests --help lists them.")
     from pydantic import TypeAdapter
 
     from recsys.bundle import load_bundle
-    from recsys.interests import UserInterests, interests_of
+    from recsys.interest_classifier import InterestForecast, load_classifier
+    from recsys.interests import UserInterests, bundle_taxonomy, interests_of
 
-    found = interests_of(load_bundle(bundle), user, at=None if requested_at is None else _unix_seconds(requested_at))
+    loaded = load_bundle(bundle)
+    classifier = load_classifier(bundle, fingerprint=loaded.fingerprint)
+    forecast = None if classifier is None else InterestForecast.of(loaded, bundle_taxonomy(loaded), classifier)
+    at = None if requested_at is None else _unix_seconds(requested_at)
+    found = interests_of(loaded, user, at=at, forecast=forecast)
     if as_json:
         typer.echo(TypeAdapter(UserInterests).dump_json(found, exclude_none=True).decode())
     else:
         _print_interests(found)
+
+
+@app.command()
+def train(
+    bundle: Annotated[Path, typer.Option(help="The folder that `recsys train` left.")],
+    horizon: Annotated[
+        str | None,
+        typer.Option(help="How far ahead to look: 7d, 12h, 30m or seconds. Without it, the training rows settle it."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report.")] = False,
+) -> None:
+    """Train the classifier of what a user turns to next, and report it beside what needs no learning.
+
+    It is kept in the bundle, and the report beside it as interests.json.
+    """
+    from recsys.bundle import load_bundle
+    from recsys.interest_classifier import save_classifier
+    from recsys.interest_report import interest_report
+    from recsys.interest_training import train_interest_classifier
+
+    loaded = load_bundle(bundle)
+    trained = train_interest_classifier(loaded, horizon_s=None if horizon is None else _seconds(horizon))
+    report = interest_report(loaded, trained)
+    text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False)
+    (bundle / REPORT).write_text(text + "\n", encoding="utf-8")
+    save_classifier(trained.classifier, bundle)
+    if as_json:
+        typer.echo(text)
+    else:
+        _print_report(report)
+        typer.echo(f"{bundle} has an interest classifier now. Next: recsys interests --bundle {bundle} --user ID")
 
 
 def sparkline(shares: list[float], *, most: float) -> str:
@@ -76,6 +130,26 @@ def _print_interests(found: "UserInterests") -> None:
         typer.echo(_sentence(change))
     if not found.changes:
         typer.echo("No change that chance would not make as well.")
+    if found.expected:
+        likeliest = ", ".join(f"{one.name} {one.probability:.0%}" for one in found.expected[:MOST_EXPECTED])
+        typer.echo(f"Expected, should they come (horizon: {found.horizon}): {likeliest}.")
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    names = ("mean_average_precision", "auc", "macro_f1", "micro_f1", "expected_calibration_error")
+    table = Table("", *(name.replace("_", " ") for name in names), box=box.SIMPLE)
+    for scorer, figures in report["scorers"].items():
+        table.add_row(scorer, *(f"{figures[name]['value']:.4f}" for name in names))
+    protocol = report["protocol"]
+    typer.echo(
+        f"{protocol['cases']['test']:,} cases of {protocol['test_users']:,} users, {protocol['interests']} interests; "
+        f"horizon: {protocol['horizon']}."
+    )
+    Console(width=max(Console().width, 100)).print(table)
 
 
 def _sentence(change: "Change") -> str:
@@ -90,6 +164,15 @@ def _shift(shift: "Shift") -> str:
 
 def _day(instant: int) -> str:
     return f"{datetime.fromtimestamp(instant, UTC):%Y-%m-%d %H:%M}"
+
+
+def _seconds(horizon: str) -> int:
+    from recsys.errors import InputError
+
+    number, unit = (horizon[:-1], horizon[-1]) if horizon[-1:] in UNITS else (horizon, "s")
+    if not number.isdecimal() or not int(number):
+        raise InputError(f"--horizon {horizon}: no time. Write 7d, 12h, 30m or seconds.")
+    return int(number) * UNITS[unit]
 
 
 def _unix_seconds(instant: str) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Path, Query
 
 from recsys.bundle import Bundle
+from recsys.interest_classifier import ExpectedInterest
 from recsys.interests import InterestReader, UnknownUserError, UserInterests
 from serving.doors import Owner
 from serving.fields import AnswerModel, Instant, Name
@@ -48,36 +50,55 @@ async def interests(
 ) -> InterestsAnswer:
     """The interests of a user: core, rising, fading, dormant or exploring, and every change, from what to what.
 
-    It reads what the bundle holds of the user and what was stored since, as a recommendation would.
+    Where the bundle has an interest classifier, also what the user is expected to turn to next. It reads what the
+    bundle holds of the user and what was stored since, as a recommendation would.
     """
     instant = int(time.time()) if requested_at is None else requested_at
-    reader, mass, occurred_at, model = await owner.run(partial(_history, user_id=user_id, requested_at=instant))
+    known = await owner.run(partial(_known, user_id=user_id, requested_at=instant))
     # Shuffling takes some time for a long history, and needs neither the model nor the index.
-    found = await asyncio.to_thread(reader.read, user_id, mass, occurred_at)
-    return InterestsAnswer(interests=found, requested_at=instant, model=model)
+    found = await asyncio.to_thread(known.reader.read, user_id, known.mass, known.occurred_at)
+    found = replace(found, horizon=known.horizon, expected=known.expected)
+    return InterestsAnswer(interests=found, requested_at=instant, model=known.model)
 
 
-def _history(
-    service: Service, *, user_id: str, requested_at: int
-) -> tuple[InterestReader, npt.NDArray[np.float32], npt.NDArray[np.int64] | None, str]:
-    """What the user did, as interests, and who reads it; in the service's thread.
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What one pass through the service's thread brings back of a user."""
+
+    reader: InterestReader
+    mass: npt.NDArray[np.float32]
+    """(H, C)"""
+    occurred_at: npt.NDArray[np.int64] | None
+    """(H,)"""
+    horizon: str | None
+    expected: list[ExpectedInterest] | None
+    model: str
+
+
+def _known(service: Service, *, user_id: str, requested_at: int) -> _Known:
+    """What the user did, as interests, who reads it, and what is expected of them; in the service's thread.
 
     Raises:
         UnknownUserError: They have done nothing, or nothing before the instant.
     """
     service.take_in()
-    history = read_question(
+    question = read_question(
         RecommendRequest(user_id=user_id, requested_at=requested_at),
         service.bundle,
         service.items,
         service.state.histories.read(user_id),
         usual_event=service.usual_event,
         now=requested_at,
-    ).history
+    )
+    history = question.history
     if not len(history):
         raise UnknownUserError(f"user {user_id!r}: nothing is stored of the time before {requested_at}.")
     reader = _readers.get(service.bundle)
     if reader is None:
         reader = _readers[service.bundle] = InterestReader.of(service.bundle)
     mass = reader.taxonomy.shares_of(history.item_idx, later=service.items.categories)
-    return reader, mass, history.occurred_at, service.bundle.fingerprint
+    forecast, expected = service.forecast, None
+    if forecast is not None:
+        expected = forecast.of_history(mass, history, requested_at, service.encode(question.histories(service.bundle)))
+    horizon = None if forecast is None else forecast.horizon
+    return _Known(reader, mass, history.occurred_at, horizon, expected, service.bundle.fingerprint)

@@ -12,6 +12,8 @@ from index.vector_index import VectorIndex
 from recsys.bundle import Bundle, load_bundle, read_manifest
 from recsys.embed import embed_histories
 from recsys.errors import InputError
+from recsys.interest_classifier import InterestForecast, load_classifier
+from recsys.interests import bundle_taxonomy
 from recsys.recommend import Recommender
 from serving.cold_items import ColdItems
 from serving.index_commands import INDEX, index_of
@@ -61,6 +63,7 @@ def open_service(folder: Path, *, state: State | None = None) -> Service:
         usual_event=int(np.bincount(bundle.interactions.event).argmax()),
         versions=_versions(folder),
         metrics=_headline(folder / METRICS),
+        forecast=_forecast(folder, bundle),
     )
     _warm_up(service)
     return service
@@ -78,6 +81,11 @@ def _load_index(folder: Path, bundle: Bundle) -> VectorIndex:
             f"Build it again with `recsys index build --bundle {folder.parent}`."
         )
     return index
+
+
+def _forecast(folder: Path, bundle: Bundle) -> InterestForecast | None:
+    classifier = load_classifier(folder, fingerprint=bundle.fingerprint)
+    return None if classifier is None else InterestForecast.of(bundle, bundle_taxonomy(bundle), classifier)
 
 
 def _refuse_short_memory(bundle: Bundle, state: State) -> None:

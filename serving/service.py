@@ -17,6 +17,7 @@ from index.vector_index import VectorIndex
 from recsys.bundle import Bundle
 from recsys.embed import embed_histories
 from recsys.histories import Histories, stacked
+from recsys.interest_classifier import InterestForecast
 from recsys.recommend import Ranking, Recommender, Search
 from serving.choice import Choice, choose
 from serving.live_items import LiveItems
@@ -69,6 +70,8 @@ class Service:
     """The kind of event that happens most often."""
     versions: dict[str, str]
     metrics: dict[str, Any] | None
+    forecast: InterestForecast | None = None
+    """What users are expected to turn to; None where the bundle has no interest classifier."""
 
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
         """The k items this user will want next, as far as can be told from what the request gives.

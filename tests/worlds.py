@@ -218,3 +218,31 @@ def strata_world(
     table = pl.DataFrame(rows, schema=["user_id", "item_id", "occurred_at" if clock else "position"], orient="row")
     interactions, catalogue, _ = read_interactions(table, catalogue, keep_duplicates=True)
     return interactions, catalogue, expected
+
+
+def turning_world(
+    *, users: int = 150, events: int = 20, kinds: int = 4, seed: int = 0
+) -> tuple[Interactions, Catalogue]:
+    """What comes next is settled by the kind of the newest item and by the time since: an hour later it is the next
+    kind, three days later the one after that. Of each kind there are two items, and a coin draws which.
+
+    Everyone does as much of everything, so how often or how lately they did it tells next to nothing.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        kind = int(rng.integers(kinds))
+        instant = 1_700_000_000 + int(rng.integers(30 * DAY_S))
+        for _ in range(events):
+            rows.append((f"u{user}", f"{'abcd'[kind]}{rng.integers(2)}", instant))
+            soon = bool(rng.integers(2))
+            instant += HOUR_S if soon else 3 * DAY_S
+            kind = (kind + (1 if soon else 2)) % kinds
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "occurred_at"], orient="row")
+    items = {
+        "item_id": [f"{kind}{n}" for kind in "abcd" for n in range(2)],
+        "categories": [[k] for k in "ABCD" for _ in "01"],
+    }
+    catalogue, _ = read_catalogue(pl.DataFrame(items))
+    interactions, catalogue, _ = read_interactions(table, catalogue)
+    return interactions, catalogue

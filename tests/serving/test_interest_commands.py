@@ -1,6 +1,7 @@
 """``recsys interests`` prints what `interests_of` tells."""
 
 import json
+import shutil
 
 import pytest
 from pydantic import TypeAdapter
@@ -56,3 +57,35 @@ def test_what_cannot_be_told_is_said(shop, arguments, words):
     result = run("--bundle", shop, *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_a_classifier_is_trained_kept_and_told(shop, tmp_path):
+    folder = shutil.copytree(shop, tmp_path / "shop")
+    result = run("train", "--bundle", folder)
+    assert result.exit_code == 0, result.stderr
+    assert "horizon: the next event" in result.stdout
+    report = json.loads((folder / "interests.json").read_text(encoding="utf-8"))
+    # Who stands on an odd place mostly moves to an even one: the newest item tells, how often does not.
+    better = report["scorers"]["classifier"]["mean_average_precision"]["value"]
+    assert better > 1.2 * report["scorers"]["own frequencies"]["mean_average_precision"]["value"]
+    told = run("--bundle", folder, "--user", "顾客3")
+    assert "Expected, should they come (horizon: the next event): " in told.stdout
+    expected = json.loads(run("--bundle", folder, "--user", "顾客3", "--json").stdout)["expected"]
+    assert {one["name"] for one in expected} == {"odd", "even"}
+    assert 0.8 < sum(one["probability"] for one in expected) < 1.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--user", "顾客3"], "give both --bundle DIR and --user ID"),
+        (["train", "--bundle", "nowhere"], "no bundle here"),
+        (["train", "--horizon", "soon"], "--horizon soon: no time"),
+        (["train", "--horizon", "7d"], "only the next event can be asked for"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(shop, arguments, words):
+    given = arguments if "--bundle" in arguments or "train" not in arguments else [*arguments, "--bundle", shop]
+    result = run(*given)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())

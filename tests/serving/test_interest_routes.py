@@ -1,9 +1,15 @@
 """GET /v1/users/{id}/interests: the same as from Python, with what was stored since, and nothing of who was deleted."""
 
+import shutil
+
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
 
+from recsys.bundle import load_bundle
+from recsys.interest_classifier import InterestForecast, save_classifier
+from recsys.interest_head import HeadConfig
+from recsys.interest_training import train_interest_classifier
 from recsys.interests import UserInterests, interests_of
 from serving.app import create_app
 from serving.opening import open_service
@@ -58,3 +64,18 @@ def test_docs_describe_every_member(client):
     for name in ("UserInterests", "InterestState", "Change", "Window"):
         undescribed = {field for field, its in schemas[name]["properties"].items() if not its.get("description")}
         assert undescribed <= {"name", "user_id", "events", "stratum"}, name
+
+
+def test_with_a_classifier_it_tells_what_is_expected_as_python_does(shop, tmp_path):
+    folder = shutil.copytree(shop, tmp_path / "shop")
+    bundle = load_bundle(folder)
+    trained = train_interest_classifier(bundle, config=HeadConfig(steps=200, checks=4))
+    save_classifier(trained.classifier, folder)
+    forecast = InterestForecast.of(bundle, trained.reader.taxonomy, trained.classifier)
+    with TestClient(create_app(lambda: open_service(folder))) as client:
+        answer = ask(ready(client), "顾客3").json()["interests"]
+    told = interests_of(bundle, "顾客3", at=LATER, forecast=forecast)
+    assert answer["horizon"] == told.horizon == "the next event"
+    assert [one["name"] for one in answer["expected"]] == [one.name for one in told.expected]
+    for ours, theirs in zip(answer["expected"], told.expected, strict=True):
+        assert ours["probability"] == pytest.approx(theirs.probability, abs=1e-4)

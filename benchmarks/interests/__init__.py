@@ -1,0 +1,1 @@
+"""What users turn to next, beside what needs no learning."""
