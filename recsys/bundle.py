@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import polars as pl
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from recsys.catalogue import Catalogue, load_catalogue
 from recsys.config import Config, config_toml, read_config
@@ -26,6 +28,8 @@ from recsys.errors import InputError
 from recsys.features import Vocabulary
 from recsys.interactions import Interactions
 from recsys.prior import TransitionPrior
+from recsys.recommend import Reorder
+from recsys.rerank import Reranker
 from recsys.towers import ItemTower, TwoTower, UserTower
 from recsys.transitions import TransitionCounter
 
@@ -42,7 +46,9 @@ CORE = (
     "prior.safetensors",
     "training.json",
 )
-"""What the fingerprint covers: everything that decides an answer. Reports and indexes lie beside."""
+"""What every bundle has and the fingerprint covers: all that decides an answer. Reports and indexes lie beside."""
+RERANKER = "reranker.safetensors"
+"""Where it paid to have one; the fingerprint covers it then."""
 PRIOR_NUMBERS = ("weight", "floor", "damping")
 
 
@@ -62,12 +68,25 @@ class Bundle:
     query_vectors: npt.NDArray[np.float32]
     """(Q, D) user vectors of validation cases: what real questions to an index look like."""
     prior: TransitionPrior | None
+    """None where the config leaves it out."""
     training: dict[str, Any]
     """The curve, the protocol and the fingerprint of the rows trained on."""
     interests: Sequence[Sequence[str]] | None = None
     """(N + 1,) those discovered in each item's text; None where the categories are the interests."""
+    reranker: Reranker | None = None
+    """None where the config leaves it out, or where it did not pay."""
     fingerprint: str = ""
     """Of all core files; indexes and answers carry it."""
+
+    def reorder(self, item_vectors: Tensor) -> Reorder | None:
+        """What orders the retrieved: the reranker, else the prior, else nothing.
+
+        Args:
+            item_vectors: ``(more than N, D)`` unit rows, of items that came after training too.
+        """
+        if self.reranker is not None:
+            return partial(self.reranker.reorder, item_vectors=item_vectors)
+        return None if self.prior is None else self.prior.reorder
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> str:
@@ -97,6 +116,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     numbers = None if prior is None else {name: getattr(prior, name) for name in PRIOR_NUMBERS}
     # One entry: several would be written in any order, and the same bundle would get another fingerprint.
     save_file(tensors, beside / "prior.safetensors", metadata={"prior": json.dumps(numbers)})
+    if (reranker := bundle.reranker) is not None:
+        save_file(reranker.tensors(), beside / RERANKER, metadata={"reranker": reranker.facts()})
     fingerprint = write_manifest(beside)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -142,11 +163,14 @@ def load_bundle(folder: Path) -> Bundle:
         _check(folder / name, manifest["files"].get(name))
     if manifest["fingerprint"] != _fingerprint(manifest["files"]):
         raise InputError(f"{folder / MANIFEST}: its fingerprint is not that of the files it lists. Train again.")
+    if RERANKER in manifest["files"]:
+        _check(folder / RERANKER, manifest["files"][RERANKER])
     config = read_config(folder / "config.toml")
     raw = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     vocabulary = Vocabulary(tuple(raw["categories"]), {name: (m, s) for name, (m, s) in raw["numbers"].items()})
     catalogue = load_catalogue(folder / "catalogue.parquet")
     interactions = _load_interactions(folder / "interactions.parquet")
+    prior = _load_prior(folder, config)
     return Bundle(
         config=config,
         catalogue=catalogue,
@@ -155,7 +179,8 @@ def load_bundle(folder: Path) -> Bundle:
         model=_load_towers(folder, config, vocabulary, interactions, num_items=len(catalogue)),
         item_vectors=np.load(folder / "item_vectors.npy", allow_pickle=False),
         query_vectors=np.load(folder / "query_vectors.npy", allow_pickle=False),
-        prior=_load_prior(folder, config),
+        prior=prior,
+        reranker=_load_reranker(folder, prior) if RERANKER in manifest["files"] else None,
         training=json.loads((folder / "training.json").read_text(encoding="utf-8")),
         interests=raw.get("interests"),
         fingerprint=manifest["fingerprint"],
@@ -213,7 +238,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _fingerprint(files: Mapping[str, str]) -> str:
-    core = {name: files[name] for name in CORE}
+    core = {name: files[name] for name in (*CORE, RERANKER) if name in CORE or name in files}
     return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 
@@ -299,3 +324,10 @@ def _load_prior(folder: Path, config: Config) -> TransitionPrior | None:
             return None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
     return TransitionPrior(TransitionCounter.from_tensors(tensors, config.prior), config.train.temperature, **numbers)
+
+
+def _load_reranker(folder: Path, prior: TransitionPrior | None) -> Reranker:
+    assert prior is not None  # without its counts there would be no reranker
+    with safe_open(folder / RERANKER, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
+        return Reranker.from_tensors(tensors, file.metadata()["reranker"], prior)

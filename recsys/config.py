@@ -136,6 +136,13 @@ class PriorConfig(_Section):
     """Retrieved items whose scores are blended."""
 
 
+class RerankConfig(_Section):
+    """The networks that order what was retrieved by all the evidence there is."""
+
+    enabled: bool = True
+    """Learn them on validation; they are left out where they do not clearly help. They need the prior's counts."""
+
+
 class Config(_Section):
     """A whole run."""
 
@@ -148,6 +155,7 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     split: SplitConfig = SplitConfig()
     prior: PriorConfig = PriorConfig()
+    rerank: RerankConfig = RerankConfig()
 
 
 def read_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:

@@ -167,7 +167,7 @@ def _groups(ground: Ground) -> dict[str, npt.NDArray[np.bool_]]:
     before = np.cumsum(counts[order]) - counts[order]
     share_before = np.empty(len(counts))
     share_before[order] = before / counts.sum()
-    first = cases.target_rows[np.unique(cases.target_cases, return_index=True)[1]]
+    first = cases.first_targets()
     target = ground.interactions.item_idx[first]
     cold = counts[target] == 0
     place = share_before[target]

@@ -88,9 +88,23 @@ def stacked(histories: Sequence[Histories]) -> Histories:  # (the sum of their B
     return Histories(**{f.name: column(f.name) for f in fields(Histories)})
 
 
-def case_histories(interactions: Interactions, cases: Cases, *, length: int) -> Histories:
-    """The newest events of every case, for what needs no request time."""
-    return gather_histories(interactions, cases.starts, cases.stops, length=length, requested_at=None)
+def newest_events(histories: Histories, length: int) -> Histories:
+    """The newest events alone, at most ``length`` of each, padded on the right."""
+    count = (histories.item_idx > 0).sum(1, keepdim=True)
+    columns = torch.arange(min(length, histories.item_idx.shape[1]))
+    place = (count - length).clamp(min=0) + columns
+    real = place < count
+
+    def column(rows: Tensor) -> Tensor:
+        return rows.gather(1, place.clamp(max=rows.shape[1] - 1)).masked_fill(~real, 0)
+
+    return Histories(**{f.name: column(getattr(histories, f.name)) for f in fields(Histories)})
+
+
+def case_histories(interactions: Interactions, cases: Cases, *, length: int, request_time: bool = False) -> Histories:
+    """The newest events of every case; without ``request_time`` it is asked at the instant of the newest."""
+    asked = cases.requested_at if request_time else None
+    return gather_histories(interactions, cases.starts, cases.stops, length=length, requested_at=asked)
 
 
 def ask_when_next(

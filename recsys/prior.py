@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys.histories import Histories
 from recsys.transitions import TransitionCounter
 
 FEWEST_CASES = 50
@@ -51,6 +52,10 @@ class TransitionPrior:
         candidates = candidates.masked_fill(candidates >= counted.shape[1], 0)
         followed = log_share(counted, candidates, floor=self.floor)
         return self.weight * followed - self.damping * self.counter.log_totals[candidates]
+
+    def reorder(self, cosines: Tensor, candidates: Tensor, histories: Histories) -> Tensor:
+        """`blend`, as whatever ranks asks for it."""
+        return self.blend(cosines, histories.item_idx, candidates)
 
     def blend(self, cosines: Tensor, item_idx: Tensor, candidates: Tensor) -> Tensor:
         """Scores of the candidates.

@@ -1,4 +1,4 @@
-"""Retrieve, drop what was seen, blend the prior: the one path by which evaluation, notebooks and the service rank.
+"""Retrieve, drop what was seen, reorder: the one path by which evaluation, notebooks and the service rank.
 
 Shapes: B histories, D width, K ranking length, N items.
 """
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from recsys.embed import embed_histories
 from recsys.histories import Histories
-from recsys.prior import TransitionPrior
 from recsys.towers import TwoTower
 
 Search = Callable[[npt.NDArray[np.float32], int], tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
 """(B, D) unit rows and k → ids and cosines, both (B, k), best first; id −1 where there are fewer than k."""
+Reorder = Callable[[Tensor, Tensor, Histories], Tensor]
+"""(B, C) cosines, (B, C) candidates, 0 where there is none, and B histories → (B, C) scores: prior or reranker."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +39,16 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class Recommender:
-    """Trained towers, the prior and a way to search the item vectors."""
+    """Trained towers, what reorders and a way to search the item vectors."""
 
     model: TwoTower
     """In evaluation mode."""
     item_vectors: Tensor
     """(N + 1, D) unit rows, row 0 zeros."""
-    prior: TransitionPrior | None
+    reorder: Reorder | None
     """None leaves the order of the search."""
     num_candidates: int
-    """How many of the retrieved the prior may reorder; the rest keep their order behind them."""
+    """How many of the retrieved it may reorder; the rest keep their order behind them."""
     search: Search
     """Over the same vectors."""
 
@@ -62,16 +63,16 @@ class Recommender:
             seen: Per history, item_idx that may not be recommended; None leaves nothing out.
         """
         users = embed_histories(self.model, self.item_vectors, histories)
-        return self.rank(users, histories.item_idx, k=k, seen=seen)
+        return self.rank(users, histories, k=k, seen=seen)
 
     def rank(
-        self, users: Tensor, item_idx: Tensor, *, k: int, seen: Sequence[npt.NDArray[np.int64]] | None = None
+        self, users: Tensor, histories: Histories, *, k: int, seen: Sequence[npt.NDArray[np.int64]] | None = None
     ) -> list[Ranking]:
         """The best k items for users whose vectors are known already.
 
         Args:
             users: ``(B, D)`` unit rows.
-            item_idx: ``(B, H)`` their histories, oldest first, 0 where padded.
+            histories: Theirs.
             k: As in `recommend`.
             seen: As in `recommend`.
         """
@@ -87,11 +88,11 @@ class Recommender:
             candidates[row, : len(kept)] = ids[row, kept]
             kept_cosines[row, : len(kept)] = cosines[row, kept]
         scores = rescore(
-            self.prior,
+            self.reorder,
             self.num_candidates,
             torch.from_numpy(kept_cosines),
             torch.from_numpy(candidates),
-            item_idx,
+            histories,
         )
         best, order = torch.sort(scores, dim=1, descending=True, stable=True)
         rankings = []
@@ -104,23 +105,23 @@ class Recommender:
 
 
 def rescore(
-    prior: TransitionPrior | None, num_candidates: int, cosines: Tensor, candidates: Tensor, item_idx: Tensor
+    reorder: Reorder | None, num_candidates: int, cosines: Tensor, candidates: Tensor, histories: Histories
 ) -> Tensor:
-    """Scores of retrieved candidates: the first ``num_candidates`` blended with the prior, the others behind them.
+    """Scores of retrieved candidates: the first ``num_candidates`` reordered, the others behind them.
 
     Args:
-        prior: None scores by cosine.
+        reorder: None scores by cosine.
         num_candidates: How many may change places.
         cosines: ``(B, C)`` best first; −inf where there is no candidate.
         candidates: ``(B, C)`` item_idx, 0 where there is none.
-        item_idx: ``(B, H)`` histories, 0 where padded.
+        histories: B of them.
 
     Returns:
         ``(B, C)``; −inf where there is no candidate.
     """
-    if prior is None:
+    if reorder is None:
         return cosines
-    head = prior.blend(cosines[:, :num_candidates], item_idx, candidates[:, :num_candidates])
+    head = reorder(cosines[:, :num_candidates], candidates[:, :num_candidates], histories)
     return torch.cat([head, behind(head, cosines[:, num_candidates:])], dim=1)
 
 
@@ -128,7 +129,7 @@ def behind(head: Tensor, cosines: Tensor) -> Tensor:
     """Scores that leave items in the order of their cosines, all of them behind the head.
 
     Args:
-        head: ``(B, C)`` blended scores; −inf where there is no candidate.
+        head: ``(B, C)`` scores; −inf where there is no candidate.
         cosines: ``(B, any)``.
     """
     lowest = head.masked_fill(~torch.isfinite(head), float("inf")).amin(1, keepdim=True)

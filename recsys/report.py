@@ -6,6 +6,7 @@ Shapes: Q cases, N items, D width.
 import json
 import platform
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recsys.audit import LeakError, audit_counts, audit_split, rows_fingerprint
+from recsys.audit import LeakError
 from recsys.baselines import (
     NEIGHBOURS,
     RECENT_DAYS,
@@ -27,19 +28,27 @@ from recsys.baselines import (
     transitions,
 )
 from recsys.bundle import MANIFEST, Bundle, write_manifest
+from recsys.calibration import expected_calibration_error
 from recsys.card import CARD
 from recsys.embed import embed_cases
-from recsys.evaluate import judge, target_ranks
+from recsys.evaluate import Judged, judge, target_ranks
+from recsys.evidence import Evidence
 from recsys.figures import Ground, cases_frame, rankings_frame, report
 from recsys.histories import case_histories
 from recsys.interactions import Interactions
 from recsys.interests import bundle_taxonomy
 from recsys.metrics import ndcg
 from recsys.ranking import OUT, mask_seen, top_k
-from recsys.recommend import behind, rescore
-from recsys.split import Cases, Rows, Split, make_split, thinned, without_request_time
+from recsys.recommend import Reorder, behind, rescore
+from recsys.rerank import Reranker
+from recsys.run import bundle_split
+from recsys.split import Cases, Rows, Split, thinned, without_request_time
 from recsys.train import VALIDATION_CASES, item_counts
 from recsys.transitions import TransitionCounter
+
+TOWERS, BLENDED, RERANKED = "two_tower", "two_tower+prior", "two_tower+rerank"
+OURS = (TOWERS, BLENDED, RERANKED)
+"""What a bundle may have, the simplest first; the last it has is what it serves."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class Protocol:
 def evaluate_bundle(
     bundle: Bundle, protocol: Protocol, *, seed: int
 ) -> tuple[dict[str, Any], pl.DataFrame, pl.DataFrame]:
-    """Judge the towers, the towers with their prior, and four baselines on the bundle's own held-out cases.
+    """Judge the towers, what reorders their candidates, and four baselines on the bundle's own held-out cases.
 
     Returns:
         What metrics.json, rankings.parquet and cases.parquet say.
@@ -78,7 +87,7 @@ def evaluate_bundle(
     }
     counts = item_counts(split.train, num_items=num_items)
     ground = Ground(interactions, bundle.catalogue, test, counts, seed, bundle_taxonomy(bundle))
-    best = "two_tower+prior" if "two_tower+prior" in judged else "two_tower"
+    best = next(name for name in reversed(OURS) if name in judged)
     said = {
         **split.protocol,
         "request_time": protocol.request_time and interactions.occurred_at is not None,
@@ -93,14 +102,17 @@ def evaluate_bundle(
         "bundle": bundle.fingerprint,
         "machine": f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }
-    return report(judged, ground, said, best=best), rankings_frame(judged, ground), cases_frame(ground)
+    metrics = report(judged, ground, said, best=best)
+    if bundle.reranker is not None:
+        metrics["calibration"] = {RERANKED: _calibration(bundle.reranker, judged[RERANKED], test, interactions)}
+    return metrics, rankings_frame(judged, ground), cases_frame(ground)
 
 
 def tower_scorers(bundle: Bundle, *, allow_repeats: bool) -> dict[str, Scorer]:
-    """The towers alone, and with the prior reordering what they retrieve."""
+    """The towers alone, and with the prior or the reranker reordering what they retrieve."""
     item_vectors = torch.from_numpy(bundle.item_vectors)
-    interactions, prior, depth = bundle.interactions, bundle.prior, bundle.config.prior.num_candidates
-    embedded: dict[bytes, Tensor] = {}  # both scorers ask for the same cases, and embedding them is the dear part
+    interactions, depth, tower = bundle.interactions, bundle.config.prior.num_candidates, bundle.config.user_tower
+    embedded: dict[bytes, Tensor] = {}  # all scorers ask for the same cases, and embedding them is the dear part
 
     def cosines(cases: Cases) -> Tensor:
         key = _named(cases)
@@ -108,19 +120,21 @@ def tower_scorers(bundle: Bundle, *, allow_repeats: bool) -> dict[str, Scorer]:
             embedded[key] = embed_cases(bundle.model, item_vectors, interactions, cases)
         return embedded[key] @ item_vectors.T
 
-    def blended(cases: Cases) -> Tensor:
+    def reordered(reorder: Reorder, cases: Cases) -> Tensor:
         scores = cosines(cases)
         scores[:, 0] = OUT
         if not allow_repeats:
             mask_seen(scores, interactions, cases)
         candidates, best = top_k(scores, depth)
-        histories = case_histories(interactions, cases, length=bundle.config.prior.history_items)
-        head = rescore(prior, depth, best, candidates, histories.item_idx)
+        histories = case_histories(interactions, cases, length=tower.history_length, request_time=tower.request_time)
+        head = rescore(reorder, depth, best, candidates, histories)
         return behind(head, scores).scatter(1, candidates, head)
 
-    scorers: dict[str, Scorer] = {"two_tower": cosines}
-    if prior is not None:
-        scorers["two_tower+prior"] = blended
+    scorers: dict[str, Scorer] = {TOWERS: cosines}
+    if bundle.prior is not None:
+        scorers[BLENDED] = partial(reordered, bundle.prior.reorder)
+    if bundle.reranker is not None:
+        scorers[RERANKED] = partial(reordered, partial(bundle.reranker.reorder, item_vectors=item_vectors))
     return scorers
 
 
@@ -160,19 +174,35 @@ def save_report(
 
 
 def _audited_split(bundle: Bundle) -> Split:
-    split = make_split(bundle.interactions, bundle.config.split)
-    audit_split(split)
-    if rows_fingerprint(split.train) != bundle.training["trained_on"]:
-        raise LeakError(
-            "the bundle was not trained on the training part of its own split: its table or its split was changed "
-            "after training. Train again."
-        )
-    audit_counts(split, np.array(bundle.training["item_counts"]), what="item counts of the bundle")
+    split = bundle_split(bundle)
     if bundle.prior is not None:
         honest = TransitionCounter.of(split.train, bundle.config.prior, num_items=len(bundle.catalogue))
         if abs(honest.counts - bundle.prior.counter.counts).max() > 1e-4:
             raise LeakError("the prior's transition counts are not those of the training rows. Train again.")
+    if bundle.reranker is not None and bundle.prior is not None:
+        used = bundle.reranker.evidence
+        allowed = Evidence.of(split.train, bundle_taxonomy(bundle), bundle.prior, returns=used.returns)
+        for name, tensor in allowed.tensors().items():
+            if not torch.equal(tensor, used.tensors()[name]):
+                raise LeakError(
+                    f"the reranker's evidence ({name}) is not that of the training rows: something held out, or later, "
+                    "was counted. Train again."
+                )
     return split
+
+
+def _calibration(reranker: Reranker, judged: Judged, cases: Cases, interactions: Interactions) -> dict[str, float]:
+    """Whether the probabilities of the listed items mean what they say, for the first target of each case."""
+    listed = torch.from_numpy(judged.item_idx)  # (Q, K)
+    scores = torch.from_numpy(judged.scores).masked_fill(listed == 0, OUT)
+    said = reranker.probabilities(scores).numpy()[judged.item_idx > 0]
+    happened = judged.item_idx == interactions.item_idx[cases.first_targets()][:, None]
+    happened = happened[judged.item_idx > 0]
+    return {
+        "ece": expected_calibration_error(said, happened),
+        "mean_probability": float(said.mean()),
+        "chosen_share": float(happened.mean()),
+    }
 
 
 def _seen_targets(interactions: Interactions, cases: Cases) -> int:

@@ -9,17 +9,21 @@ import torch
 from torch import Tensor
 
 from recsys.acceleration import TRACKER
-from recsys.audit import audit_counts, audit_split, rows_fingerprint
-from recsys.bundle import Bundle, refuse_foreign_folder, save_bundle, sibling
+from recsys.audit import LeakError, audit_counts, audit_split, rows_fingerprint
+from recsys.bundle import Bundle, load_bundle, refuse_foreign_folder, save_bundle, sibling
 from recsys.catalogue import Catalogue
 from recsys.config import Config, settle, settle_split
 from recsys.embed import embed_cases, embed_items
 from recsys.encoders import TextEncoder
+from recsys.evaluate import CASES_AT_ONCE
+from recsys.evidence import Evidence
 from recsys.features import EncodeText, Vocabulary, item_features
 from recsys.histories import case_histories
 from recsys.interactions import Interactions
+from recsys.interests import bundle_taxonomy
 from recsys.prior import TransitionPrior, fit_prior
 from recsys.ranking import OUT, mask_seen, top_k
+from recsys.rerank import Reranker, fit_reranker
 from recsys.split import Cases, Split, make_split, thinned
 from recsys.taxonomy import discover_interests
 from recsys.towers import ItemFeatures
@@ -63,6 +67,7 @@ def run_training(
     asked = thinned(split.validation, VALIDATION_CASES)
     queries = embed_cases(model, item_vectors, interactions, asked)
     prior = learn_prior(split, asked, queries, item_vectors, config) if config.prior.enabled else None
+    interests = None if any(catalogue.categories) else _discovered(catalogue, features, item_vectors, config)
     bundle = Bundle(
         config=config,
         catalogue=catalogue,
@@ -78,8 +83,9 @@ def run_training(
             "trained_on": rows_fingerprint(split.train),
             "item_counts": counts.tolist(),
         },
-        interests=None if any(catalogue.categories) else _discovered(catalogue, features, item_vectors, config),
+        interests=interests,
     )
+    bundle = replace(bundle, reranker=learn_reranker(bundle, split))
     fingerprint = save_bundle(bundle, folder)
     if (workplace / TRACKER).exists():
         shutil.move(workplace / TRACKER, folder / TRACKER)
@@ -97,19 +103,86 @@ def learn_prior(split: Split, cases: Cases, queries: Tensor, item_vectors: Tenso
         item_vectors: ``(N + 1, D)``.
         config: Settled.
     """
-    scores = mask_seen(queries @ item_vectors.T, split.interactions, cases)
-    scores[:, 0] = OUT
-    candidates, cosines = top_k(scores, config.prior.num_candidates)
+    candidates, cosines = _retrieved(split, cases, queries, item_vectors, config)
     histories = case_histories(split.interactions, cases, length=config.prior.history_items)
-    first_targets = cases.target_rows[np.unique(cases.target_cases, return_index=True)[1]]
     return fit_prior(
         TransitionCounter.of(split.train, config.prior, num_items=len(item_vectors) - 1),
         cosines,
         candidates,
         histories.item_idx,
-        torch.from_numpy(split.interactions.item_idx[first_targets].astype(np.int64)),
+        torch.from_numpy(split.interactions.item_idx[cases.first_targets()].astype(np.int64)),
         temperature=config.train.temperature,
     )
+
+
+def learn_reranker(bundle: Bundle, split: Split) -> Reranker | None:
+    """Learn to order what the bundle retrieves for its validation cases; None where that does not pay.
+
+    Args:
+        bundle: Towers, prior and query vectors; a reranker it has already is not looked at.
+        split: Of the bundle; the test part is not looked at.
+    """
+    config, prior = bundle.config, bundle.prior
+    if prior is None or not config.rerank.enabled:
+        return None
+    returns = not config.train.exclude_seen
+    cases = thinned(split.validation, VALIDATION_CASES)
+    queries, item_vectors = torch.from_numpy(bundle.query_vectors), torch.from_numpy(bundle.item_vectors)
+    candidates, cosines = _retrieved(split, cases, queries, item_vectors, config, allow_repeats=returns)
+    return fit_reranker(
+        Evidence.of(split.train, bundle_taxonomy(bundle), prior, returns=returns),
+        split.interactions,
+        cases,
+        candidates,
+        cosines,
+        item_vectors,
+        request_time=config.user_tower.request_time,
+        seed=config.seed,
+    )
+
+
+def relearn_reranker(folder: Path) -> Bundle:
+    """Learn the reranker of a finished bundle anew, towers and prior untouched; reports and indexes in it are dropped.
+
+    Raises:
+        InputError: No bundle, or a damaged one.
+        LeakError: It was trained on other rows than its split allows.
+    """
+    bundle = load_bundle(folder)
+    bundle = replace(bundle, reranker=learn_reranker(bundle, bundle_split(bundle)))
+    return replace(bundle, fingerprint=save_bundle(bundle, folder))
+
+
+def bundle_split(bundle: Bundle) -> Split:
+    """The split a bundle was trained under, made again from its table and audited.
+
+    Raises:
+        LeakError: The bundle was trained on other rows than its split allows, or a history reaches its target.
+    """
+    split = make_split(bundle.interactions, bundle.config.split)
+    audit_split(split)
+    if rows_fingerprint(split.train) != bundle.training["trained_on"]:
+        raise LeakError(
+            "the bundle was not trained on the training part of its own split: its table or its split was changed "
+            "after training. Train again."
+        )
+    audit_counts(split, np.array(bundle.training["item_counts"]), what="item counts of the bundle")
+    return split
+
+
+def _retrieved(
+    split: Split, cases: Cases, queries: Tensor, item_vectors: Tensor, config: Config, *, allow_repeats: bool = False
+) -> tuple[Tensor, Tensor]:  # both (Q, C)
+    """The candidates of cases and their cosines, best first."""
+    found = []
+    for at in range(0, max(len(cases), 1), CASES_AT_ONCE):
+        rows = slice(at, at + CASES_AT_ONCE)
+        scores = queries[rows] @ item_vectors.T
+        if not allow_repeats:
+            mask_seen(scores, split.interactions, cases[rows])
+        scores[:, 0] = OUT
+        found.append(top_k(scores, config.prior.num_candidates))
+    return torch.cat([item_idx for item_idx, _ in found]), torch.cat([cosines for _, cosines in found])
 
 
 def settle_for(config: Config, split: Split, *, num_items: int) -> Config:

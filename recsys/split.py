@@ -53,6 +53,10 @@ class Cases:
             requested_at=None if self.requested_at is None else self.requested_at[which],
         )
 
+    def first_targets(self) -> Rows:
+        """(Q,) the row of each case's first target."""
+        return self.target_rows[np.unique(self.target_cases, return_index=True)[1]]
+
     def history_rows(self) -> tuple[Rows, Rows]:
         """Every row of every history, case by case, and the case it belongs to."""
         return spread(self.starts, self.stops)

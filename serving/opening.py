@@ -15,6 +15,7 @@ from recsys.errors import InputError
 from recsys.interest_classifier import InterestForecast, load_classifier
 from recsys.interests import bundle_taxonomy
 from recsys.recommend import Recommender
+from recsys.text_interests import load_text_interests
 from serving.cold_items import ColdItems
 from serving.index_commands import INDEX, index_of
 from serving.live_items import LiveItems
@@ -54,7 +55,7 @@ def open_service(folder: Path, *, state: State | None = None) -> Service:
         recommender=Recommender(
             model=bundle.model,
             item_vectors=items.vectors,
-            prior=bundle.prior,
+            reorder=bundle.reorder(items.vectors),
             num_candidates=bundle.config.prior.num_candidates,
             search=index.search,
         ),
@@ -64,6 +65,7 @@ def open_service(folder: Path, *, state: State | None = None) -> Service:
         versions=_versions(folder),
         metrics=_headline(folder / METRICS),
         forecast=_forecast(folder, bundle),
+        text_interests=load_text_interests(folder, fingerprint=bundle.fingerprint),
     )
     _warm_up(service)
     return service

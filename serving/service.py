@@ -19,6 +19,7 @@ from recsys.embed import embed_histories
 from recsys.histories import Histories, stacked
 from recsys.interest_classifier import InterestForecast
 from recsys.recommend import Ranking, Recommender, Search
+from recsys.text_interests import TextInterests
 from serving.choice import Choice, choose
 from serving.live_items import LiveItems
 from serving.popular import Popularity, rank_by_popularity
@@ -72,6 +73,8 @@ class Service:
     metrics: dict[str, Any] | None
     forecast: InterestForecast | None = None
     """What users are expected to turn to; None where the bundle has no interest classifier."""
+    text_interests: TextInterests | None = None
+    """What texts are about; None where the bundle has no text classifier."""
 
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
         """The k items this user will want next, as far as can be told from what the request gives.
@@ -224,7 +227,7 @@ class Service:
         nothing = np.zeros(0, np.int64)
         rankings = recommender.rank(
             users,
-            stacked(histories).item_idx,
+            stacked(histories),
             k=max(self._depth(request) for _, request in asked),
             seen=[question.seen if request.exclude_seen else nothing for question, request in asked],
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.data import BENCHMARKS, fetch
-from benchmarks.accuracy.seeds import Job, job_peers, run_seed, summarise
+from benchmarks.accuracy.seeds import Job, job_peers, rerank_anew, run_seed, summarise
 from benchmarks.accuracy.tables import write_tables
 from benchmarks.peers.exchange import PEERS
 
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30, help="how long one of them may learn")
     parser.add_argument("--only", choices=ABLATION, default=None, help="train just this variant, and write no table")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other knobs for all of them")
+    parser.add_argument("--rerank-anew", action="store_true", help="learn the rerankers of finished runs again")
     given = parser.parse_args()
     benchmark = BENCHMARKS[given.data]
     if given.interactions is None:
@@ -72,6 +73,9 @@ def main() -> None:
         for seed in given.seed or benchmark.seeds[:1]:
             run_seed(job(given.only), seed)
         return
+    if given.rerank_anew:
+        for seed in given.seed or benchmark.seeds:
+            rerank_anew(job(EVERYTHING), seed)
     result: dict[str, Any]
     if given.ablation is not None:
         seeds = given.seed or benchmark.seeds[:1]

@@ -21,12 +21,11 @@ from benchmarks.peers.judge import run_peers
 from recsys.bundle import load_bundle
 from recsys.config import read_config, settle_split
 from recsys.metrics import bootstrap_means, case_metrics, paired_p_value
-from recsys.report import Protocol, evaluate_bundle, save_report
-from recsys.run import run_training
+from recsys.report import BLENDED, OURS, RERANKED, Protocol, evaluate_bundle, save_report
+from recsys.run import relearn_reranker, run_training
 from recsys.split import make_split
 
 SHOWN = ("ndcg@10", "recall@10", "mrr@10", "recall@50", "recall@200")
-OURS = ("two_tower", "two_tower+prior")
 RENAMED = {"item_knn": "implicit_item_knn"}
 """A peer that bears the name of a baseline of ours."""
 
@@ -71,16 +70,30 @@ def run_seed(job: Job, seed: int) -> dict[str, Any]:
     config = read_config(overrides=[*job.overrides, f"seed={seed}"])
     began = time.monotonic()
     run_training(interactions, catalogue, config, folder)
-    trained = time.monotonic()
+    return _judge(job, seed, folder, {"train_seconds": round(time.monotonic() - began, 1)})
+
+
+def rerank_anew(job: Job, seed: int) -> None:
+    """Learn the reranker of a finished run again, its towers and prior untouched, and judge the run again."""
+    folder = job.folder / f"{job.name}-seed{seed}"
+    done = folder / "run.json"
+    cost = json.loads(done.read_text())["cost"]
+    began = time.monotonic()
+    relearn_reranker(folder)
+    _judge(job, seed, folder, {**cost, "rerank_seconds": round(time.monotonic() - began, 1)})
+
+
+def _judge(job: Job, seed: int, folder: Path, cost: dict[str, Any]) -> dict[str, Any]:
+    began = time.monotonic()
     metrics, rankings, cases = evaluate_bundle(load_bundle(folder), job.protocol, seed=seed)
     save_report(folder, metrics, rankings, cases)
     metrics["cost"] = {
-        "train_seconds": round(trained - began, 1),
-        "evaluate_seconds": round(time.monotonic() - trained, 1),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "machine": describe_machine(),
+        **cost,
+        "evaluate_seconds": round(time.monotonic() - began, 1),
     }
-    done.write_text(json.dumps(metrics))
+    (folder / "run.json").write_text(json.dumps(metrics))
     return metrics
 
 
@@ -97,7 +110,8 @@ def summarise(job: Job, seeds: Sequence[int], peers: Mapping[str, Peer] | None =
     """
     peers = peers or {}
     runs = [run_seed(job, seed) for seed in seeds]
-    gains = {name: _gains(job, name, seeds) for name in runs[0]["recommenders"]}  # name → (S, Q) of NDCG@10
+    names = list(dict.fromkeys(name for run in runs for name in run["recommenders"]))
+    gains = {name: _gains(job, name, seeds) for name in names}  # name → (S, Q) of NDCG@10
     gains |= {name: peer.figures["ndcg@10"][None] for name, peer in peers.items()}
     users = np.arange(gains[OURS[0]].shape[1])
     recommenders = {}
@@ -105,7 +119,7 @@ def summarise(job: Job, seeds: Sequence[int], peers: Mapping[str, Peer] | None =
         if name in peers:
             means = {metric: [float(peers[name].figures[metric].mean())] for metric in SHOWN}
         else:
-            means = {metric: [run["recommenders"][name][metric]["value"] for run in runs] for metric in SHOWN}
+            means = {metric: [_figures(run, name)[metric]["value"] for run in runs] for metric in SHOWN}
         drawn = bootstrap_means(per_seed.mean(0)[:, None], users, draws=1000, rng=np.random.default_rng(0))
         low, high = np.quantile(drawn, [0.025, 0.975])
         recommenders[name] = {
@@ -132,8 +146,23 @@ def summarise(job: Job, seeds: Sequence[int], peers: Mapping[str, Peer] | None =
         "protocol": runs[0]["protocol"],
         "recommenders": recommenders,
         "p_values": p_values,
+        "calibration": [run.get("calibration") for run in runs],
+        "drift_groups": _by_drift(runs),
         "cost": [run["cost"] for run in runs],
         "peers": {name: peer.facts for name, peer in peers.items()},
+    }
+
+
+def _by_drift(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """NDCG@10 of ours for users whose interests moved, and for the others: group → recommender → mean over seeds."""
+    groups = [group for group in runs[0]["groups"] if group.startswith("drift")]
+    return {
+        group: {
+            name: float(np.mean([run["groups"][group][name]["ndcg@10"]["value"] for run in runs]))
+            for name in OURS
+            if all(name in run["groups"][group] for run in runs)
+        }
+        for group in groups
     }
 
 
@@ -155,15 +184,22 @@ def job_peers(job: Job, names: Sequence[str], *, minutes: float) -> dict[str, Pe
     }
 
 
+def _figures(run: dict[str, Any], name: str) -> dict[str, Any]:
+    """What a run says of a recommender; where the reranker did not pay and was left out, what is served instead."""
+    found: dict[str, Any] = run["recommenders"].get(name) or run["recommenders"][BLENDED]
+    return found
+
+
 def _gains(job: Job, recommender: str, seeds: Sequence[int]) -> npt.NDArray[np.float64]:
     """NDCG@10 of every case under every seed, recomputed from what the runs left: (S, Q), by user_id."""
     rows = []
     for seed in seeds:
         folder = job.folder / f"{job.name}-seed{seed}"
-        found = (
-            pl.scan_parquet(folder / "rankings.parquet")
-            .filter((pl.col("recommender") == recommender) & (pl.col("rank") <= 10))
-            .select("user_id", "item_id", "rank")
+        rankings = pl.scan_parquet(folder / "rankings.parquet")
+        if recommender == RERANKED and rankings.filter(pl.col("recommender") == RERANKED).limit(1).collect().is_empty():
+            recommender = BLENDED  # it did not pay and was left out
+        found = rankings.filter((pl.col("recommender") == recommender) & (pl.col("rank") <= 10)).select(
+            "user_id", "item_id", "rank"
         )
         cases = pl.scan_parquet(folder / "cases.parquet")
         gains = (

@@ -5,9 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from recsys.report import OURS
+
 READMES = (Path("README.md"), Path("README.zh.md"))
 LABELS = {
-    "two_tower+prior": "**two towers + transition prior** (what is served)",
+    "two_tower+rerank": "**two towers + reranker**",
+    "two_tower+prior": "**two towers + transition prior**",
     "two_tower": "**two towers alone**",
     "transitions": "transition counter",
     "item_knn": "item-kNN",
@@ -55,11 +58,11 @@ def put(text: str, name: str, table: str) -> str:
 def accuracy_table(result: dict[str, Any]) -> str:
     """A row per recommender, best first; p says how likely chance alone makes each of ours better than the row's."""
     lines = [
-        "| | NDCG@10 (95 %) | recall@10 | MRR@10 | recall@200 | p, towers + prior better | p, towers better |",
-        "|---|---|---|---|---|---|---|",
+        "| | NDCG@10 (95 %) | recall@10 | MRR@10 | recall@200 | p, reranked | p, with prior | p, towers |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, figures in sorted(result["recommenders"].items(), key=lambda row: -row[1]["ndcg@10"]):
-        p_values = [result["p_values"].get(ours, {}).get(name) for ours in ("two_tower+prior", "two_tower")]
+        p_values = [result["p_values"].get(ours, {}).get(name) for ours in reversed(OURS)]
         told = ["" if p is None or p > 0.5 else f"{p:.4f}" for p in p_values]
         lines.append(
             f"| {LABELS[name]} | {figures['ndcg@10']:.4f} ({figures['ndcg@10_low']:.3f}–{figures['ndcg@10_high']:.3f}) "

@@ -6,6 +6,7 @@ import torch
 from scipy import sparse
 from torch.nn import functional as F
 
+from recsys.histories import Histories
 from recsys.metrics import ndcg
 from recsys.prior import MOST_WEIGHT, TransitionPrior, _minimise, fit_prior, log_share
 from recsys.ranking import OUT, expected_ranks, top_k
@@ -45,8 +46,16 @@ def cases(rng, *, told_by_towers, told_by_history, k=N):
     return cosines, candidates, history[:, None], target
 
 
+def told(item_idx):
+    """Histories of which nothing is known but the items."""
+    nothing = torch.zeros_like(item_idx)
+    return Histories(item_idx, event=nothing, value=nothing.float(), occurred_at=nothing, asked_at=nothing)
+
+
 def mean_ndcg(prior, cosines, candidates, history, target):
-    scores = torch.full((Q, N + 1), OUT).scatter(1, candidates, rescore(prior, N, cosines, candidates, history))
+    scores = torch.full((Q, N + 1), OUT).scatter(
+        1, candidates, rescore(prior and prior.reorder, N, cosines, candidates, told(history))
+    )
     ranks = expected_ranks(scores, torch.arange(Q), target).numpy()
     return ndcg(ranks, np.arange(Q), k=10).mean()
 
@@ -153,17 +162,19 @@ def test_fewer_items_than_candidates(rng):
 def test_the_tail_stays_behind_the_head_in_its_order(rng):
     cosines, candidates, history, _ = cases(rng, told_by_towers=1.0, told_by_history=1.0)
     prior = TransitionPrior(ring(), TEMPERATURE, weight=5.0, floor=0.01)
-    scores = rescore(prior, 10, cosines, candidates, history)
+    scores = rescore(prior.reorder, 10, cosines, candidates, told(history))
     assert (scores[:, :10].amin(1) > scores[:, 10:].amax(1)).all()
     order = scores[:, 10:].argsort(dim=1, descending=True, stable=True)
     assert torch.equal(order, torch.arange(N - 10).expand(Q, -1))
     assert not torch.equal(scores[:, :10].argsort(dim=1, descending=True), torch.arange(10).expand(Q, -1))
-    assert torch.equal(rescore(None, 10, cosines, candidates, history), cosines)
+    assert torch.equal(rescore(None, 10, cosines, candidates, told(history)), cosines)
 
 
 def test_without_candidates_nothing_is_a_number_that_sorts_first():
     prior = TransitionPrior(ring(), TEMPERATURE, weight=5.0, floor=0.01)
-    scores = rescore(prior, 2, torch.full((1, 4), OUT), torch.zeros(1, 4, dtype=torch.int64), torch.tensor([[3]]))
+    scores = rescore(
+        prior.reorder, 2, torch.full((1, 4), OUT), torch.zeros(1, 4, dtype=torch.int64), told(torch.tensor([[3]]))
+    )
     assert torch.equal(scores, torch.full((1, 4), OUT))
 
 

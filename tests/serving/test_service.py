@@ -33,7 +33,7 @@ def offline_rankings(bundle, *, k):
     )
     vectors = torch.from_numpy(bundle.item_vectors)
     recommender = Recommender(
-        bundle.model, vectors, bundle.prior, bundle.config.prior.num_candidates, exact_search(vectors)
+        bundle.model, vectors, bundle.reorder(vectors), bundle.config.prior.num_candidates, exact_search(vectors)
     )
     seen = [interactions.item_idx[start:stop] for start, stop in zip(starts, stops, strict=True)]
     return recommender.recommend(histories, k=k, seen=seen)
