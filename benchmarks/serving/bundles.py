@@ -22,9 +22,9 @@ EVENTS = 60
 WIDTH = 128
 
 
-def without_prior(bundle: Path, out: Path) -> Path:
-    """The same bundle without its prior: another fingerprint, and other answers to the same questions."""
-    changed = replace(load_bundle(bundle), prior=None)
+def by_towers_alone(bundle: Path, out: Path) -> Path:
+    """The same bundle with nothing that reorders: another fingerprint, and other answers to the same questions."""
+    changed = replace(load_bundle(bundle), prior=None, reranker=None)
     save_bundle(changed, out)
     build_index(load_bundle(out), out)
     write_manifest(out)

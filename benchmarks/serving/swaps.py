@@ -21,13 +21,13 @@ def measure(folder: Path, requests: Sequence[Json], scratch: Path, count: int, s
     """Swap to and fro while callers ask and compare.
 
     Args:
-        folder: Of the bundle; the other one is the same without its prior.
+        folder: Of the bundle; the other one is the same with nothing that reorders.
         requests: To ask; they get an instant, so that a bundle always answers them alike.
         scratch: Where the other bundle and the link go.
         count: Of swaps.
         settings: Of the service.
     """
-    other = bundles.without_prior(folder, scratch / "other")
+    other = bundles.by_towers_alone(folder, scratch / "other")
     places, link = (folder.resolve(), other), scratch / "current"
     requests = [request | {"requested_at": _after_all(folder)} for request in requests]
     expected = dict(_answers(place, requests, settings) for place in places)
