@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 FOLDS = 5
 HIDDEN = 16
-EPOCHS = 15
+EPOCHS, FEWEST_STEPS = 15, 300
+"""So many passes over the lists, more where they are too few to make that many steps."""
 LISTS_AT_ONCE = 128
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
@@ -139,9 +140,10 @@ def _fit(scaled: Tensor, empty: Tensor, chosen: Tensor, *, ridge: float, bends: 
     if not bends:
         return net.eval()
     optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    steps = EPOCHS * -(-len(chosen) // LISTS_AT_ONCE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(EPOCHS):
+    batches = -(-len(chosen) // LISTS_AT_ONCE)
+    epochs = max(EPOCHS, -(-FEWEST_STEPS // batches))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+    for _ in range(epochs):
         for rows in torch.randperm(len(chosen)).split(LISTS_AT_ONCE):
             loss = _misfit(net(scaled[rows]), empty[rows], chosen[rows])
             optimizer.zero_grad()

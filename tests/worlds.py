@@ -63,6 +63,30 @@ def cold_world(
     return interactions, catalogue
 
 
+def fashion_world(
+    *, users: int = 300, events: int = 6, items: int = 40, days: int = 240, seed: int = 0
+) -> tuple[Interactions, Catalogue]:
+    """One item is the fashion of ten days, and four of five choices fall on it. Everyone chooses a thing once.
+
+    Over the whole table all items are chosen alike often: only what others chose in the days before tells the next.
+    """
+    rng = np.random.default_rng(seed)
+    fashion = np.concatenate([rng.permutation(items) for _ in range(-(-days // (10 * items)))])
+    rows = []
+    for user in range(users):
+        had: set[int] = set()
+        for instant in np.sort(rng.integers(days * 24 * HOUR_S, size=events)):
+            wanted = int(fashion[instant // (10 * 24 * HOUR_S)])
+            if wanted in had or rng.random() < 0.2:
+                wanted = int(rng.choice([item for item in range(items) if item not in had]))
+            had.add(wanted)
+            rows.append((f"u{user}", f"i{wanted}", 1_600_000_000 + int(instant)))
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "occurred_at"], orient="row")
+    catalogue, _ = read_catalogue(pl.DataFrame({"item_id": [f"i{i}" for i in range(items)]}))
+    interactions, catalogue, _ = read_interactions(table, catalogue)
+    return interactions, catalogue
+
+
 def chain_world(
     *, users: int = 120, events: int = 9, items: int = 30, follow: float = 0.8, seed: int = 0
 ) -> tuple[Interactions, Catalogue]:

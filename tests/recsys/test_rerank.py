@@ -1,0 +1,155 @@
+"""The reranker: it finds what only it is told, keeps out where nothing is to be found, and knows no future."""
+
+import json
+from dataclasses import replace
+from statistics import median
+from time import perf_counter
+
+import pytest
+import torch
+
+import recsys.rerank
+from recsys.audit import LeakError
+from recsys.bundle import RERANKER, load_bundle, save_bundle
+from recsys.errors import InputError
+from recsys.evidence import Evidence
+from recsys.histories import case_histories
+from recsys.interests import bundle_taxonomy
+from recsys.report import Protocol, evaluate_bundle
+from recsys.run import bundle_split, learn_reranker, relearn_reranker
+from tests.worlds import chain_world, fashion_world
+
+
+@pytest.fixture(scope="module")
+def folder(train_tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fashion") / "bundle"
+    train_tiny(fashion_world(), folder, "train.epochs=4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fashionable(folder):
+    return load_bundle(folder)
+
+
+def test_what_only_the_evidence_tells_is_found(fashionable):
+    metrics, _, _ = evaluate_bundle(fashionable, Protocol(request_time=True), seed=0)
+    ndcg = {name: figures["ndcg@10"]["value"] for name, figures in metrics["recommenders"].items()}
+    assert ndcg["two_tower+rerank"] > ndcg["two_tower+prior"] + 0.2
+    assert ndcg["two_tower+rerank"] > 0.5
+    assert metrics["p_values"]["better"] == "two_tower+rerank"
+    assert metrics["calibration"]["two_tower+rerank"]["ece"] < 0.02
+
+
+def test_it_reorders_and_retrieves_nothing_else(fashionable):
+    metrics, _, _ = evaluate_bundle(fashionable, Protocol(request_time=True), seed=0)
+    found = [metrics["recommenders"][name]["recall@200"]["value"] for name in ("two_tower", "two_tower+rerank")]
+    assert found[0] == found[1]
+
+
+def test_too_few_cases_teach_nothing(train_tiny, tmp_path):
+    assert train_tiny(chain_world(users=100), tmp_path / "b").reranker is None
+
+
+def test_it_is_left_out_where_unseen_targets_get_no_likelier(fashionable, monkeypatch):
+    def learn_noise(evidence, empty, chosen, *, seed):
+        nets, unseen = fit_listwise(evidence, empty, chosen, seed=seed)
+        return nets, torch.randn(unseen.shape)
+
+    fit_listwise = recsys.rerank.fit_listwise
+    monkeypatch.setattr(recsys.rerank, "fit_listwise", learn_noise)
+    assert learn_reranker(fashionable, bundle_split(fashionable)) is None
+
+
+def test_it_is_left_out_where_it_is_not_wanted(train_tiny, tmp_path):
+    bundle = train_tiny(fashion_world(), tmp_path / "b", "train.epochs=1", "rerank.enabled=false")
+    assert bundle.reranker is None
+    assert not (tmp_path / "b" / RERANKER).exists()
+
+
+def test_evidence_from_the_future_is_caught(fashionable):
+    reranker = fashionable.reranker
+    everything = Evidence.of(
+        fashionable.interactions, bundle_taxonomy(fashionable), fashionable.prior, returns=reranker.evidence.returns
+    )
+    leaking = replace(fashionable, reranker=replace(reranker, evidence=everything))
+    with pytest.raises(LeakError, match="evidence"):
+        evaluate_bundle(leaking, Protocol(), seed=0)
+
+
+def test_there_and_back(fashionable, tmp_path):
+    fingerprint = save_bundle(fashionable, tmp_path / "again")
+    again = load_bundle(tmp_path / "again")
+    assert again.fingerprint == fingerprint == fashionable.fingerprint
+    one, other = (scores(bundle) for bundle in (fashionable, again))
+    assert torch.equal(one, other)
+    first = fashionable.reranker.probabilities(one)
+    assert torch.equal(first, again.reranker.probabilities(other))
+    assert ((first > 0) & (first < 1)).all()
+
+
+def test_the_fingerprint_covers_it(fashionable, tmp_path):
+    without = save_bundle(replace(fashionable, reranker=None), tmp_path / "without")
+    assert without != fashionable.fingerprint
+    assert load_bundle(tmp_path / "without").reranker is None
+
+
+@pytest.mark.parametrize("damage", ["a byte", "gone"])
+def test_a_damaged_reranker_is_refused_by_name(fashionable, tmp_path, damage):
+    save_bundle(fashionable, tmp_path / "b")
+    path = tmp_path / "b" / RERANKER
+    if damage == "gone":
+        path.unlink()
+    else:
+        raw = bytearray(path.read_bytes())
+        raw[-1] ^= 1
+        path.write_bytes(raw)
+    with pytest.raises(InputError, match=RERANKER):
+        load_bundle(tmp_path / "b")
+
+
+def test_learnt_anew_it_is_the_same(folder, fashionable, tmp_path):
+    save_bundle(replace(fashionable, reranker=None), tmp_path / "b")
+    again = relearn_reranker(tmp_path / "b")
+    assert again.fingerprint == fashionable.fingerprint
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["fingerprint"] == again.fingerprint
+
+
+def test_a_candidate_s_score_depends_on_no_other(fashionable):
+    whole = scores(fashionable)
+    alone = torch.cat([scores(fashionable, [candidate]) for candidate in range(1, 6)], dim=1)
+    torch.testing.assert_close(alone, whole[:, :5], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_hundred_candidates_within_three_milliseconds(fashionable):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        candidates = [1 + place % 40 for place in range(200)]
+        seconds = []
+        for _ in range(200):
+            began = perf_counter()
+            scores(fashionable, candidates, cases=1)
+            seconds.append(perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
+    assert median(seconds) < 0.003
+
+
+def scores(bundle, candidates=range(1, 41), *, cases=20):
+    """What the reranker says of the same candidates for the first cases."""
+    some = bundle_split(bundle).test[:cases] if cases != 1 else one_case(bundle)
+    vectors = torch.from_numpy(bundle.item_vectors)
+    histories = case_histories(bundle.interactions, some, length=50, request_time=True)
+    asked = torch.tensor(list(candidates)).expand(len(some), -1)
+    users = torch.from_numpy(bundle.query_vectors[: len(some)])
+    return bundle.reranker.reorder((users @ vectors.T).gather(1, asked), asked, histories, item_vectors=vectors)
+
+
+_ONE = {}
+
+
+def one_case(bundle):
+    """The split made once: its time is no part of the reranker's."""
+    return _ONE.setdefault(bundle.fingerprint, bundle_split(bundle).test[:1])
