@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.bundle import Bundle
 from recsys.drift import drift_groups
-from recsys.interest_baselines import BASELINES, Score
+from recsys.interest_baselines import BASELINES
 from recsys.interest_cases import horizon_name, labels_of
 from recsys.interest_pasts import Pasts
 from recsys.interest_training import Trained
@@ -33,13 +33,13 @@ def interest_report(bundle: Bundle, trained: Trained) -> dict[str, Any]:
         )
     }
     forms = {}
-    for kind, form, theirs in _chosen_baselines(bundle, trained):
-        forms[kind], answers[kind] = form, theirs
+    for kind, judged, theirs in _chosen_baselines(bundle, trained):
+        forms[kind], answers[kind] = judged, theirs
     weights = user_resamples(cases.test.user_idx, draws=DRAWS, rng=np.random.default_rng(seed))
     drawn = {name: drawn_figures(one, labels, weights) for name, one in answers.items()}
     best = max(BASELINES, key=lambda kind: drawn[kind]["mean_average_precision"][0])
     return {
-        "protocol": _protocol(bundle, trained) | {"baseline_forms": forms, "draws": DRAWS},
+        "protocol": _protocol(bundle, trained) | {"baseline_forms_on_validation": forms, "draws": DRAWS},
         "scorers": {name: figures_of(figures) for name, figures in drawn.items()},
         "over_best_baseline": {
             "baseline": best,
@@ -60,8 +60,8 @@ def interest_report(bundle: Bundle, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _chosen_baselines(bundle: Bundle, trained: Trained) -> Iterator[tuple[str, str, Answers]]:
-    """Of each kind the form that ranks validation best: kind, form, what it says of the test cases."""
+def _chosen_baselines(bundle: Bundle, trained: Trained) -> Iterator[tuple[str, dict[str, float], Answers]]:
+    """Of each kind: how well its forms rank validation, best first, and what the best of them says of test."""
     interactions, taxonomy = bundle.interactions, trained.reader.taxonomy
     validation, test = (
         Pasts.of_cases(part, interactions, taxonomy, horizon_s=trained.cases.horizon_s)
@@ -69,13 +69,11 @@ def _chosen_baselines(bundle: Bundle, trained: Trained) -> Iterator[tuple[str, s
     )
     wanted, usual = labels_of(trained.cases.validation, interactions, taxonomy), trained.classifier.usual
     for kind, forms in BASELINES.items():
-
-        def judged(form: str, forms: Mapping[str, Score] = forms) -> float:
-            return mean_average_precision(forms[form](validation, usual), wanted)
-
-        best = max(forms, key=judged)
-        calibration = LabelCalibration.fit(forms[best](validation, usual), wanted)
-        yield kind, best, Answers.of(forms[best](test, usual), calibration)
+        judged = {form: mean_average_precision(score(validation, usual), wanted) for form, score in forms.items()}
+        ranked = dict(sorted(judged.items(), key=lambda one: -one[1]))
+        best = forms[next(iter(ranked))]
+        calibration = LabelCalibration.fit(best(validation, usual), wanted)
+        yield kind, ranked, Answers.of(best(test, usual), calibration)
 
 
 def _by_label(answers: Mapping[str, Answers], labels: Bools, trained: Trained, *, best: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 BARS = " ▁▂▃▄▅▆▇█"
 REPORT = "interests.json"
+TEXT_REPORT = "text_interests.json"
 MOST_EXPECTED = 10
 """Interests of which is told how likely they are."""
 UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -89,6 +90,64 @@ def train(
         typer.echo(f"{bundle} has an interest classifier now. Next: recsys interests --bundle {bundle} --user ID")
 
 
+@app.command("train-text")
+def train_text(
+    bundle: Annotated[Path, typer.Option(help="The folder that `recsys train` left.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report.")] = False,
+) -> None:
+    """Train the classifier of what a text is about, from the texts of the items, and report it on held-out items.
+
+    It is kept in the bundle, and the report beside it as text_interests.json.
+    """
+    from recsys.bundle import load_bundle
+    from recsys.encoders import TextEncoder
+    from recsys.text_interests import save_text_interests
+    from recsys.text_training import train_text_interests
+
+    loaded = load_bundle(bundle)
+    encoder = TextEncoder(loaded.config.item_tower.encoder)
+    trained, report = train_text_interests(loaded, encoder, encoder=encoder.fingerprint)
+    text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False)
+    (bundle / TEXT_REPORT).write_text(text + "\n", encoding="utf-8")
+    save_text_interests(trained, bundle)
+    if as_json:
+        typer.echo(text)
+    else:
+        protocol = report["protocol"]
+        typer.echo(f"{protocol['items']['test']:,} held-out items, {protocol['interests']} interests.")
+        _print_scorers(report["scorers"])
+        typer.echo(f"{bundle} can read texts now. Next: recsys interests classify --bundle {bundle} 'some words'")
+
+
+@app.command()
+def classify(
+    text: Annotated[str, typer.Argument(help="What a user writes: a query, a review, a line about themselves.")],
+    bundle: Annotated[Path, typer.Option(help="A bundle with a text classifier: recsys interests train-text.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP service answers.")] = False,
+) -> None:
+    """Tell which interests a text is about."""
+    from dataclasses import asdict
+
+    from recsys.bundle import load_bundle
+    from recsys.encoders import TextEncoder
+    from recsys.errors import InputError
+    from recsys.text_interests import load_text_interests
+
+    loaded = load_bundle(bundle)
+    trained = load_text_interests(bundle, fingerprint=loaded.fingerprint)
+    if trained is None:
+        raise InputError(f"{bundle}: has no text classifier. Train one: recsys interests train-text --bundle {bundle}.")
+    if not text.strip():
+        raise InputError("TEXT '': nothing to read. Write some words.")
+    encoder = TextEncoder(loaded.config.item_tower.encoder)
+    ranked = trained.ranked(encoder([text]), encoder=encoder.fingerprint)
+    if as_json:
+        typer.echo(json.dumps({"interests": [asdict(one) for one in ranked]}, ensure_ascii=False))
+    else:
+        for one in ranked[:MOST_EXPECTED]:
+            typer.echo(f"{one.probability:6.1%}  {one.name}{'  *' if one.about else ''}")
+
+
 def sparkline(shares: list[float], *, most: float) -> str:
     """Shares over time as a row of bars.
 
@@ -136,19 +195,23 @@ def _print_interests(found: "UserInterests") -> None:
 
 
 def _print_report(report: dict[str, Any]) -> None:
+    protocol = report["protocol"]
+    typer.echo(
+        f"{protocol['cases']['test']:,} cases of {protocol['test_users']:,} users, {protocol['interests']} interests; "
+        f"horizon: {protocol['horizon']}."
+    )
+    _print_scorers(report["scorers"])
+
+
+def _print_scorers(scorers: dict[str, Any]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     names = ("mean_average_precision", "auc", "macro_f1", "micro_f1", "expected_calibration_error")
     table = Table("", *(name.replace("_", " ") for name in names), box=box.SIMPLE)
-    for scorer, figures in report["scorers"].items():
+    for scorer, figures in scorers.items():
         table.add_row(scorer, *(f"{figures[name]['value']:.4f}" for name in names))
-    protocol = report["protocol"]
-    typer.echo(
-        f"{protocol['cases']['test']:,} cases of {protocol['test_users']:,} users, {protocol['interests']} interests; "
-        f"horizon: {protocol['horizon']}."
-    )
     Console(width=max(Console().width, 100)).print(table)
 
 

@@ -1,4 +1,4 @@
-"""The door to what users are interested in."""
+"""The doors to what users are interested in, and to what a text is about."""
 
 import asyncio
 import time
@@ -10,13 +10,16 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, HTTPException, Path, Query
+from pydantic import Field
 
 from recsys.bundle import Bundle
+from recsys.errors import InputError
 from recsys.interest_classifier import ExpectedInterest
 from recsys.interests import InterestReader, UnknownUserError, UserInterests
+from recsys.text_interests import TextInterest
 from serving.doors import Owner
-from serving.fields import AnswerModel, Instant, Name
+from serving.fields import AnswerModel, Instant, Name, RequestModel
 from serving.problems import may_fail
 from serving.question import read_question
 from serving.schemas import RecommendRequest
@@ -36,6 +39,49 @@ class InterestsAnswer(AnswerModel):
     """Unix seconds, UTC: nothing later was read."""
     model: str
     """The fingerprint of the bundle that answered."""
+
+
+class TextBody(RequestModel):
+    """What a user writes."""
+
+    text: Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S", examples=["a war film with robots"])]
+    """A query, a review, a line about themselves. The encoder reads its first few hundred words."""
+
+
+class TextAnswer(AnswerModel):
+    """Which interests a text is about."""
+
+    interests: list[TextInterest]
+    """Every interest, the likeliest first."""
+    model: str
+    """The fingerprint of the bundle that answered."""
+
+
+@user_interests.post(
+    "/interests/classify",
+    responses=may_fail(
+        HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
+async def classify(body: TextBody, owner: Owner) -> TextAnswer:
+    """Which interests a text is about, by a classifier that has learnt from the texts of the items.
+
+    A bundle has one once `recsys interests train-text` has run; until then this is a conflict.
+    """
+    service = owner.service()
+    classifier, reader = service.text_interests, service.items.cold.reader
+    if classifier is None:
+        raise HTTPException(
+            HTTPStatus.CONFLICT,
+            "The bundle has no text classifier. Run recsys interests train-text --bundle DIR, and let the service load "
+            "the bundle again.",
+        )
+    vectors = await asyncio.to_thread(reader, [body.text])  # slow: neither the loop nor the model waits for it
+    try:
+        found = classifier.ranked(vectors, encoder=reader.fingerprint)
+    except InputError as other:
+        raise HTTPException(HTTPStatus.CONFLICT, str(other)) from None
+    return TextAnswer(interests=found, model=service.bundle.fingerprint)
 
 
 @user_interests.get(

@@ -1,0 +1,210 @@
+"""Which interests a text is about: P(interest | what a user writes), learnt from the catalogue's own texts.
+
+A head over the vectors of the bundle's sentence encoder, one logistic regression per interest. It lies beside the
+bundle's core and carries the fingerprints of the bundle, whose interests it names, and of the encoder, whose vectors it
+reads. Q texts, C interests, T width of a text vector.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from recsys.bundle import read_manifest, write_manifest
+from recsys.catalogue import Catalogue
+from recsys.errors import InputError
+from recsys.label_calibration import LabelCalibration
+
+FORMAT = 1
+FILE = "text_interests.safetensors"
+CALIBRATION = ("slope", "offset", "threshold")
+PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+"""On squared weights; validation chooses."""
+ROUNDS = 100
+"""Of L-BFGS, at most."""
+
+Vectors = npt.NDArray[np.float32]
+Judge = Callable[[npt.NDArray[np.floating]], float]
+
+
+@dataclass(frozen=True)
+class TextInterest:
+    """How likely a text is about an interest."""
+
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
+    name: str
+    probability: float
+    """That an item with such a text would be of this interest."""
+    about: bool
+    """Whether the probability is above the interest's threshold, at which F1 was largest on held-out items."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """Vectors → logits."""
+
+    weight: Tensor
+    """(T, C) float32"""
+    bias: Tensor
+    """(C,) float32"""
+
+    def logits(self, vectors: Vectors) -> npt.NDArray[np.float32]:
+        """(Q, C) of ``(Q, T)``."""
+        return np.asarray(torch.from_numpy(vectors) @ self.weight + self.bias, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class TextInterests:
+    """A trained head and what its logits mean."""
+
+    names: tuple[str, ...]
+    """(C,)"""
+    head: LinearHead
+    calibration: LabelCalibration
+    encoder: str
+    """The fingerprint of the sentence encoder whose vectors it reads."""
+    fingerprint: str
+    """Of the bundle whose interests it names."""
+
+    def ranked(self, vector: Vectors, *, encoder: str) -> list[TextInterest]:
+        """Every interest, the likeliest first.
+
+        Args:
+            vector: ``(1, T)`` of a text.
+            encoder: The fingerprint of what read it.
+
+        Raises:
+            InputError: Another encoder read it.
+        """
+        if encoder != self.encoder:
+            raise InputError(
+                f"the text was read by encoder {encoder[:12]}, the classifier has learnt from {self.encoder[:12]}. "
+                "Install the encoder it was trained with, or train it again: recsys interests train-text."
+            )
+        probabilities = self.calibration.probabilities(self.head.logits(vector))
+        about = self.calibration.decisions(probabilities)[0]
+        order = np.argsort(-probabilities[0], kind="stable")
+        return [TextInterest(self.names[at], float(probabilities[0, at]), bool(about[at])) for at in order]
+
+
+def own_texts(catalogue: Catalogue) -> list[str]:
+    """(N + 1,) what is written about each item: title and description, without the categories that are to be told."""
+    return [". ".join(filter(None, one)) for one in zip(catalogue.titles, catalogue.descriptions, strict=True)]
+
+
+def fit_linear_head(vectors: Vectors, labels: npt.NDArray[np.bool_], *, penalty: float) -> LinearHead:
+    """Logistic regression of each label, all at once.
+
+    Args:
+        vectors: ``(Q, T)`` unit rows.
+        labels: ``(Q, C)``.
+        penalty: Mean cross-entropy is added so much of half the squared weights.
+    """
+    rows, targets = torch.from_numpy(vectors), torch.from_numpy(labels.astype(np.float32))
+    weight = torch.zeros(rows.shape[1], targets.shape[1], requires_grad=True)
+    bias = torch.logit((targets.sum(0) + 0.5) / (len(targets) + 1)).requires_grad_()
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=ROUNDS, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        losses = F.binary_cross_entropy_with_logits(rows @ weight + bias, targets, reduction="none")
+        loss = losses.mean(0).sum() + penalty / 2 * (weight**2).sum()  # each label has its own regression
+        loss.backward()
+        return float(loss.detach())
+
+    optimizer.step(closure)
+    return LinearHead(weight.detach(), bias.detach())
+
+
+def best_linear_head(
+    vectors: Vectors, labels: npt.NDArray[np.bool_], validation: Vectors, judge: Judge
+) -> tuple[LinearHead, float]:
+    """The head of the penalty that validation likes best, and the penalty.
+
+    Args:
+        vectors: ``(Q, T)`` to learn from.
+        labels: ``(Q, C)``.
+        validation: Vectors of held-out texts.
+        judge: How good logits of those are; larger is better.
+    """
+    heads = {penalty: fit_linear_head(vectors, labels, penalty=penalty) for penalty in PENALTIES}
+    best = max(heads, key=lambda penalty: judge(heads[penalty].logits(validation)))
+    return heads[best], best
+
+
+def save_text_interests(trained: TextInterests, folder: Path) -> None:
+    """Write it into its bundle's folder, beside and renamed, and list it in the manifest.
+
+    Raises:
+        InputError: The folder holds another bundle.
+    """
+    _refuse_other(trained.fingerprint, read_manifest(folder)["fingerprint"], folder)
+    told = {
+        "format": FORMAT,
+        "fingerprint": trained.fingerprint,
+        "encoder": trained.encoder,
+        "interests": trained.names,
+    }
+    numbers = {name: torch.from_numpy(getattr(trained.calibration, name)) for name in CALIBRATION}
+    beside = folder / f"{FILE}.new"
+    save_file(
+        {"weight": trained.head.weight, "bias": trained.head.bias} | numbers,
+        beside,
+        metadata={"text_interests": json.dumps(told, ensure_ascii=False)},
+    )
+    beside.replace(folder / FILE)
+    write_manifest(folder)
+
+
+def load_text_interests(folder: Path, *, fingerprint: str) -> TextInterests | None:
+    """The text classifier of a bundle; None where none was trained.
+
+    Args:
+        folder: The bundle's.
+        fingerprint: Of the bundle it is to be used with.
+
+    Raises:
+        InputError: It is damaged, of another format, or of another bundle.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    remedy = f"Train it again: recsys interests train-text --bundle {folder}"
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != read_manifest(folder)["files"].get(FILE):
+            raise InputError(f"{path}: its sha256 is not the manifest's: damaged, or from another run. {remedy}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = json.loads((file.metadata() or {}).get("text_interests", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
+    except SafetensorError as error:
+        raise InputError(f"{path}: cannot be read ({error}). {remedy}.") from None
+    if told.get("format") != FORMAT:
+        raise InputError(f"{path}: format {told.get('format')!r}; this version reads format {FORMAT}. {remedy}.")
+    _refuse_other(told["fingerprint"], fingerprint, folder)
+    return TextInterests(
+        names=tuple(told["interests"]),
+        head=LinearHead(tensors["weight"], tensors["bias"]),
+        calibration=LabelCalibration(*(tensors[name].numpy() for name in CALIBRATION)),
+        encoder=told["encoder"],
+        fingerprint=told["fingerprint"],
+    )
+
+
+def _refuse_other(mine: str, fingerprint: str, folder: Path) -> None:
+    if mine != fingerprint:
+        raise InputError(
+            f"{folder / FILE}: made for bundle {mine[:12]}, the bundle here is {fingerprint[:12]}. "
+            f"Train it again: recsys interests train-text --bundle {folder}."
+        )
