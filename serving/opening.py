@@ -16,7 +16,6 @@ from recsys.interest_classifier import InterestForecast, load_classifier
 from recsys.interests import bundle_taxonomy
 from recsys.recommend import Recommender
 from recsys.text_interests import load_text_interests
-from recsys.text_interests import load_text_interests
 from serving.cold_items import ColdItems
 from serving.index_commands import INDEX, index_of
 from serving.live_items import LiveItems
@@ -66,7 +65,6 @@ def open_service(folder: Path, *, state: State | None = None) -> Service:
         versions=_versions(folder),
         metrics=_headline(folder / METRICS),
         forecast=_forecast(folder, bundle),
-        text_interests=load_text_interests(folder, fingerprint=bundle.fingerprint),
         text_interests=load_text_interests(folder, fingerprint=bundle.fingerprint),
     )
     _warm_up(service)

@@ -20,7 +20,6 @@ from recsys.histories import Histories, stacked
 from recsys.interest_classifier import InterestForecast
 from recsys.recommend import Ranking, Recommender, Search
 from recsys.text_interests import TextInterests
-from recsys.text_interests import TextInterests
 from serving.choice import Choice, choose
 from serving.live_items import LiveItems
 from serving.popular import Popularity, rank_by_popularity
@@ -74,8 +73,6 @@ class Service:
     metrics: dict[str, Any] | None
     forecast: InterestForecast | None = None
     """What users are expected to turn to; None where the bundle has no interest classifier."""
-    text_interests: TextInterests | None = None
-    """What texts are about; None where the bundle has no text classifier."""
     text_interests: TextInterests | None = None
     """What texts are about; None where the bundle has no text classifier."""
 
