@@ -1,11 +1,8 @@
 """The interest classifier: P(the user turns to an interest within the horizon | history, instant), and its file.
 
-It lies beside a bundle's core and carries the bundle's fingerprint: with another bundle's towers it would be wrong
-without anybody noticing, so it is refused there. Q cases, C interests, F features, D width.
+Q cases, C interests, D width.
 """
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import ConfigDict
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from recsys.bundle import Bundle, read_manifest, write_manifest
-from recsys.errors import InputError
+from recsys.bundle import Bundle
+from recsys.companion import load_companion, save_companion
 from recsys.interactions import Interactions
 from recsys.interest_cases import horizon_name
 from recsys.interest_evidence import EvidenceReader
@@ -26,8 +21,8 @@ from recsys.label_calibration import LabelCalibration
 from recsys.split import Cases
 from recsys.taxonomy import Taxonomy
 
-FORMAT = 1
 FILE = "interest_classifier.safetensors"
+VERB = "interests train"
 CALIBRATION = ("slope", "offset", "threshold")
 
 
@@ -116,29 +111,20 @@ class InterestForecast:
 
 
 def save_classifier(classifier: InterestClassifier, folder: Path) -> None:
-    """Write it into its bundle's folder, beside and renamed, and list it in the manifest.
+    """Keep it in its bundle's folder.
 
     Raises:
         InputError: The folder holds another bundle.
     """
-    _refuse_other(classifier.fingerprint, read_manifest(folder)["fingerprint"], folder)
-    numbers = {name: torch.from_numpy(getattr(classifier.calibration, name)) for name in CALIBRATION}
     tensors = {f"head.{name}": tensor for name, tensor in classifier.head.state_dict().items()}
-    told = {
-        "format": FORMAT,
-        "fingerprint": classifier.fingerprint,
+    tensors |= {name: torch.from_numpy(getattr(classifier.calibration, name)) for name in CALIBRATION}
+    tensors["usual"] = torch.from_numpy(classifier.usual)
+    facts = {
         "interests": classifier.names,
         "horizon_s": classifier.horizon_s,
         "head": asdict(classifier.config),
     }
-    beside = folder / f"{FILE}.new"
-    save_file(
-        tensors | numbers | {"usual": torch.from_numpy(classifier.usual)},
-        beside,
-        metadata={"interest_classifier": json.dumps(told, ensure_ascii=False)},
-    )
-    beside.replace(folder / FILE)
-    write_manifest(folder)
+    save_companion(folder / FILE, tensors, facts, fingerprint=classifier.fingerprint, verb=VERB)
 
 
 def load_classifier(folder: Path, *, fingerprint: str) -> InterestClassifier | None:
@@ -151,45 +137,25 @@ def load_classifier(folder: Path, *, fingerprint: str) -> InterestClassifier | N
     Raises:
         InputError: It is damaged, of another format, or of another bundle.
     """
-    path = folder / FILE
-    if not path.exists():
+    found = load_companion(folder / FILE, fingerprint=fingerprint, verb=VERB)
+    if found is None:
         return None
-    remedy = f"Train it again: recsys interests train --bundle {folder}"
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != read_manifest(folder)["files"].get(FILE):
-            raise InputError(f"{path}: its sha256 is not the manifest's: damaged, or from another run. {remedy}.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            told = json.loads((file.metadata() or {}).get("interest_classifier", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
-    except SafetensorError as error:
-        raise InputError(f"{path}: cannot be read ({error}). {remedy}.") from None
-    if told.get("format") != FORMAT:
-        raise InputError(f"{path}: format {told.get('format')!r}; this version reads format {FORMAT}. {remedy}.")
-    _refuse_other(told["fingerprint"], fingerprint, folder)
-    config = HeadConfig(**told["head"])
+    tensors, facts = found
+    config = HeadConfig(**facts["head"])
     head = InterestHead(
         features=len(tensors["head.mean"]),
         width=tensors["head.user.weight"].shape[1],
-        interests=len(told["interests"]),
+        interests=len(facts["interests"]),
         hidden=config.hidden,
         dropout=config.dropout,
     )
     head.load_state_dict({name[5:]: tensor for name, tensor in tensors.items() if name.startswith("head.")})
     return InterestClassifier(
-        names=tuple(told["interests"]),
-        horizon_s=told["horizon_s"],
+        names=tuple(facts["interests"]),
+        horizon_s=facts["horizon_s"],
         usual=tensors["usual"].numpy(),
         head=head.eval(),
         config=config,
         calibration=LabelCalibration(*(tensors[name].numpy() for name in CALIBRATION)),
-        fingerprint=told["fingerprint"],
+        fingerprint=fingerprint,
     )
-
-
-def _refuse_other(mine: str, fingerprint: str, folder: Path) -> None:
-    if mine != fingerprint:
-        raise InputError(
-            f"{folder / FILE}: made for bundle {mine[:12]}, the bundle here is {fingerprint[:12]}. "
-            f"Train it again: recsys interests train --bundle {folder}."
-        )

@@ -5,8 +5,6 @@ bundle's core and carries the fingerprints of the bundle, whose interests it nam
 reads. Q texts, C interests, T width of a text vector.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import ConfigDict
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys.bundle import read_manifest, write_manifest
 from recsys.catalogue import Catalogue
+from recsys.companion import load_companion, save_companion
 from recsys.errors import InputError
 from recsys.label_calibration import LabelCalibration
 
-FORMAT = 1
 FILE = "text_interests.safetensors"
+VERB = "interests train-text"
 CALIBRATION = ("slope", "offset", "threshold")
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """On squared weights; validation chooses."""
@@ -144,27 +140,15 @@ def best_linear_head(
 
 
 def save_text_interests(trained: TextInterests, folder: Path) -> None:
-    """Write it into its bundle's folder, beside and renamed, and list it in the manifest.
+    """Keep it in its bundle's folder.
 
     Raises:
         InputError: The folder holds another bundle.
     """
-    _refuse_other(trained.fingerprint, read_manifest(folder)["fingerprint"], folder)
-    told = {
-        "format": FORMAT,
-        "fingerprint": trained.fingerprint,
-        "encoder": trained.encoder,
-        "interests": trained.names,
-    }
-    numbers = {name: torch.from_numpy(getattr(trained.calibration, name)) for name in CALIBRATION}
-    beside = folder / f"{FILE}.new"
-    save_file(
-        {"weight": trained.head.weight, "bias": trained.head.bias} | numbers,
-        beside,
-        metadata={"text_interests": json.dumps(told, ensure_ascii=False)},
-    )
-    beside.replace(folder / FILE)
-    write_manifest(folder)
+    tensors = {name: torch.from_numpy(getattr(trained.calibration, name)) for name in CALIBRATION}
+    tensors |= {"weight": trained.head.weight, "bias": trained.head.bias}
+    facts = {"encoder": trained.encoder, "interests": trained.names}
+    save_companion(folder / FILE, tensors, facts, fingerprint=trained.fingerprint, verb=VERB)
 
 
 def load_text_interests(folder: Path, *, fingerprint: str) -> TextInterests | None:
@@ -177,34 +161,14 @@ def load_text_interests(folder: Path, *, fingerprint: str) -> TextInterests | No
     Raises:
         InputError: It is damaged, of another format, or of another bundle.
     """
-    path = folder / FILE
-    if not path.exists():
+    found = load_companion(folder / FILE, fingerprint=fingerprint, verb=VERB)
+    if found is None:
         return None
-    remedy = f"Train it again: recsys interests train-text --bundle {folder}"
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != read_manifest(folder)["files"].get(FILE):
-            raise InputError(f"{path}: its sha256 is not the manifest's: damaged, or from another run. {remedy}.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            told = json.loads((file.metadata() or {}).get("text_interests", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
-    except SafetensorError as error:
-        raise InputError(f"{path}: cannot be read ({error}). {remedy}.") from None
-    if told.get("format") != FORMAT:
-        raise InputError(f"{path}: format {told.get('format')!r}; this version reads format {FORMAT}. {remedy}.")
-    _refuse_other(told["fingerprint"], fingerprint, folder)
+    tensors, facts = found
     return TextInterests(
-        names=tuple(told["interests"]),
+        names=tuple(facts["interests"]),
         head=LinearHead(tensors["weight"], tensors["bias"]),
         calibration=LabelCalibration(*(tensors[name].numpy() for name in CALIBRATION)),
-        encoder=told["encoder"],
-        fingerprint=told["fingerprint"],
+        encoder=facts["encoder"],
+        fingerprint=fingerprint,
     )
-
-
-def _refuse_other(mine: str, fingerprint: str, folder: Path) -> None:
-    if mine != fingerprint:
-        raise InputError(
-            f"{folder / FILE}: made for bundle {mine[:12]}, the bundle here is {fingerprint[:12]}. "
-            f"Train it again: recsys interests train-text --bundle {folder}."
-        )
