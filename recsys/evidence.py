@@ -45,6 +45,15 @@ TIMES = (*(f"chosen_{window}" for window in WINDOWS_DAYS), "chosen_ever", "age")
 RETURNS = ("had", "had_gap")
 USER = ("length", "moved")
 """The same for all candidates of a history: they say how far the others can be trusted."""
+GROUPS = {
+    "towers": TOWERS,
+    "habits": HABITS,
+    "likeness": LIKENESS,
+    "interests": INTERESTS,
+    "popularity": TIMES,
+    "returns": RETURNS,
+}
+"""What belongs together when a score is taken apart."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recsys.calibration import Platt, fit_platt
-from recsys.evidence import HISTORY_ITEMS, Evidence
+from recsys.evidence import GROUPS, HISTORY_ITEMS, Evidence
 from recsys.histories import Histories, case_histories
 from recsys.interactions import Interactions
 from recsys.listwise import EMPTY, ListwiseNets, fit_listwise
@@ -51,6 +51,32 @@ class Reranker:
         """
         measured = self.evidence.measure(cosines, candidates, histories, item_vectors)
         return self.nets.scores(measured).masked_fill(candidates == 0, -torch.inf)
+
+    def parts(
+        self, cosines: Tensor, candidates: Tensor, histories: Histories, *, item_vectors: Tensor
+    ) -> dict[str, Tensor]:
+        """By how much each group of evidence raises a candidate's score over what it is for a common candidate.
+
+        Args:
+            cosines: As in `reorder`.
+            candidates: As in `reorder`.
+            histories: As in `reorder`.
+            item_vectors: As in `reorder`.
+
+        Returns:
+            Group → ``(B, C)``: the score less what it would be with the group's evidence at its mean. Networks bend, so
+            the parts need not add up.
+        """
+        measured = self.evidence.measure(cosines, candidates, histories, item_vectors)
+        whole = self.nets.scores(measured)
+        parts = {}
+        for group, names in GROUPS.items():
+            columns = [place for place, name in enumerate(self.evidence.names) if name in names]
+            if columns:
+                common = measured.clone()
+                common[..., columns] = self.nets.mean[columns]
+                parts[group] = whole - self.nets.scores(common)
+        return parts
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """(B, C) of `reorder` → how likely each is to be what the user chooses next, as far as the list holds it."""

@@ -1,16 +1,20 @@
-"""Why an item was recommended: what of the history it often follows, and what it is like.
+"""Why an item was recommended: what of the history carried it, what it often follows, what it is like and is of.
 
 H events of the history, oldest first, K recommended items, M distinct items of the history, N items of the bundle,
-D vector width.
+D vector width, E events tried.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from recsys.bundle import Bundle
-from recsys.recommend import Ranking
+from recsys.histories import Histories
+from recsys.occlusion import score_drops
+from recsys.recommend import Ranking, Recommender
 from recsys.transitions import TransitionCounter
 from serving.schemas import Carrier, Reasons
 
@@ -26,34 +30,45 @@ Weights = npt.NDArray[np.float64]
 
 def explain(
     bundle: Bundle,
-    history: Items,  # (H,)
+    history: Histories,
     ranking: Ranking,
     *,
-    vectors: npt.NDArray[np.float32],  # (more than N, D)
+    recommender: Recommender,
     places: Items,  # (K,)
     carrier: Name,
+    interests: Callable[[int], Sequence[str]],
 ) -> list[Reasons]:  # (K,)
     """The reasons of each item of a ranking.
 
     Args:
         bundle: That made the ranking.
-        history: item_idx it was made from; at least one.
+        history: That it was made from: one, of at least one event.
         ranking: Of K items.
-        vectors: Unit rows by item_idx, of items that came after training too.
+        recommender: That ranked them.
         places: Where each of the K stood before diversity moved it: the prior only blends into the first.
         carrier: Names an item_idx and gives it a weight.
+        interests: Of an item.
     """
-    distinct = np.unique(history)
+    items = history.item_idx[0][history.item_idx[0] > 0].numpy()  # (H,)
+    vectors = recommender.item_vectors.numpy()
+    distinct = np.unique(items)
     cosines = vectors[distinct] @ vectors[ranking.item_idx].T  # (M, K)
-    followed = _followed(bundle, history, ranking, carrier)
+    followed = _followed(bundle, items, ranking, carrier)
+    drops = score_drops(recommender, history, torch.from_numpy(ranking.item_idx)).numpy()  # (E, K)
+    tried = items[len(items) - len(drops) :]
+    parts = _parts(bundle, history, ranking, recommender)
+    held = Counter(name for item in items.tolist() for name in interests(item))
     return [
         Reasons(
             cosine=float(ranking.cosine[row]),
             prior=_prior_part(bundle, ranking, row, place=int(places[row])),
+            carried=_strongest(tried, drops[:, row], carrier, most=STRONGEST, least=0.0),
             followed=followed[row],
             alike=_strongest(distinct, cosines[:, row], carrier, most=1, least=-2.0),
+            interests=sorted((name for name in interests(item_idx) if held[name]), key=lambda name: -held[name]),
+            parts={group: float(part[row]) for group, part in parts.items()},
         )
-        for row in range(len(ranking.item_idx))
+        for row, item_idx in enumerate(ranking.item_idx.tolist())
     ]
 
 
@@ -100,7 +115,17 @@ def _strongest(
 
 
 def _prior_part(bundle: Bundle, ranking: Ranking, row: int, *, place: int) -> float | None:
-    """The prior moves the first candidates only; the others stand behind them in the order of their cosines."""
-    if bundle.prior is None or place >= bundle.config.prior.num_candidates:
+    """It moves the first candidates only; the others stand behind them in the order of their cosines."""
+    if bundle.prior is None or bundle.reranker is not None or place >= bundle.config.prior.num_candidates:
         return None
     return float(ranking.score[row] - ranking.cosine[row] / bundle.prior.temperature)
+
+
+def _parts(
+    bundle: Bundle, history: Histories, ranking: Ranking, recommender: Recommender
+) -> Mapping[str, npt.NDArray[np.float32]]:  # group → (K,)
+    if bundle.reranker is None or not len(ranking.item_idx):
+        return {}
+    cosines, candidates = torch.from_numpy(ranking.cosine)[None], torch.from_numpy(ranking.item_idx)[None]
+    parts = bundle.reranker.parts(cosines, candidates, history, item_vectors=recommender.item_vectors)
+    return {group: part[0].numpy() for group, part in parts.items()}

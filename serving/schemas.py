@@ -113,7 +113,8 @@ class Carrier(AnswerModel):
     title: str
     """What a person calls it; empty where nobody said."""
     weight: float
-    """For what followed: its share of all that followed, all carriers together 1. For what is alike: the cosine."""
+    """For what carried: by how much the score would fall without it. For what followed: its share of all that followed,
+    all carriers together 1. For what is alike: the cosine."""
 
 
 class Reasons(AnswerModel):
@@ -123,6 +124,12 @@ class Reasons(AnswerModel):
     """How well the towers think it fits the user, in [-1, 1]."""
     prior: float | None = None
     """What the transition prior adds to the score; absent where it was not asked."""
+    carried: list[Carrier] = Field([])
+    """Events of the history without which the score would be lower, the heaviest first. Each was tried."""
+    interests: list[str] = Field([])
+    """What the item is of and the history is of as well, what the history has most of first."""
+    parts: dict[str, float] = Field({})
+    """What each kind of evidence adds to the score of a common candidate, where the bundle has a reranker."""
     followed: list[Carrier] = Field([])
     """Items of the history that this one often comes after, the strongest first."""
     alike: list[Carrier] = Field([])

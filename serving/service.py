@@ -261,11 +261,12 @@ class Service:
             return items
         reasons = explain(
             self.bundle,
-            question.history.item_idx[-self.bundle.config.user_tower.history_length :],
+            question.histories(self.bundle),
             chosen.ranking,
-            vectors=self.items.vectors.numpy(),
+            recommender=self.recommender,
             places=chosen.places,
             carrier=self._carrier,
+            interests=self.items.categories,
         )
         return [item.model_copy(update={"reasons": why}) for item, why in zip(items, reasons, strict=True)]
 

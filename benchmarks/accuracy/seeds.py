@@ -77,9 +77,11 @@ def rerank_anew(job: Job, seed: int) -> None:
     """Learn the reranker of a finished run again, its towers and prior untouched, and judge the run again."""
     folder = job.folder / f"{job.name}-seed{seed}"
     done = folder / "run.json"
-    cost = json.loads(done.read_text())["cost"]
+    said = done.read_text()
     began = time.monotonic()
     relearn_reranker(folder)
+    done.write_text(said)  # what a bundle is saved over is gone, and what the towers cost is told nowhere else
+    cost = json.loads(said)["cost"]
     _judge(job, seed, folder, {**cost, "rerank_seconds": round(time.monotonic() - began, 1)})
 
 

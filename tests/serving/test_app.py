@@ -82,7 +82,7 @@ def test_reasons_stand_only_where_they_were_asked_for(client):
     asked = {"history": [{"item_id": "shelf/04"}, {"item_id": "shelf/05"}], "k": 2}
     assert all("reasons" not in item for item in post(client, **asked).json()["items"])
     for item in post(client, **asked, explain=True).json()["items"]:
-        assert set(item["reasons"]) == {"cosine", "prior", "followed", "alike"}
+        assert set(item["reasons"]) == {"cosine", "prior", "carried", "followed", "alike", "interests", "parts"}
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
+from torch.nn import functional
 
-from recsys.recommend import Ranking
+from recsys.histories import Histories
+from recsys.recommend import Ranking, Recommender, exact_search
 from recsys.transitions import TransitionCounter
 from serving.reasons import carried_by, explain
 from serving.schemas import Carrier
@@ -16,8 +19,20 @@ def carrier(item_idx, weight):
 
 def reasons_of(bundle, history, ranking, *, carrier=carrier):
     """Of a ranking that nothing has rearranged."""
-    places = np.arange(len(ranking.item_idx))
-    return explain(bundle, history, ranking, vectors=bundle.item_vectors, places=places, carrier=carrier)
+    vectors = torch.from_numpy(bundle.item_vectors)
+    vectors = functional.pad(vectors, (0, bundle.config.width - vectors.shape[1]))
+    recommender = Recommender(bundle.model, vectors, None, 200, exact_search(vectors))
+    nothing = torch.zeros(1, len(history), dtype=torch.int64)
+    told = Histories(torch.from_numpy(history)[None], nothing, nothing + torch.nan, nothing, nothing)
+    return explain(
+        bundle,
+        told,
+        ranking,
+        recommender=recommender,
+        places=np.arange(len(ranking.item_idx)),
+        carrier=carrier,
+        interests=lambda item_idx: (),
+    )
 
 
 @pytest.fixture
@@ -74,6 +89,16 @@ def test_the_nearest_item_of_the_history_is_named_with_its_cosine(bundle):
     assert [(one.item_id, one.weight) for one in to_four.alike] == [("1", pytest.approx(0.8))]
     assert to_three.prior is None
     assert to_three.followed == []
+
+
+def test_what_carried_is_named_with_what_the_score_loses(bundle):
+    history = bundle.interactions.item_idx[:6].astype(np.int64)
+    ranking = Ranking(np.array([20, 30]), np.zeros(2, np.float32), np.zeros(2, np.float32))
+    for one in reasons_of(bundle, history, ranking):
+        weights = [named.weight for named in one.carried]
+        assert weights == sorted(weights, reverse=True)
+        assert all(weight > 0 for weight in weights)
+        assert {named.item_id for named in one.carried} <= {str(item) for item in history}
 
 
 def test_behind_the_candidates_the_prior_has_no_part(bundle):
