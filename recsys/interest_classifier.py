@@ -33,6 +33,7 @@ class ExpectedInterest:
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
     name: str
+    """Which interest."""
     probability: float
     """That they choose something of it within the horizon, should they come at the instant asked about."""
     expected: bool

@@ -37,6 +37,7 @@ class InterestState:
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
     name: str
+    """Which interest."""
     stratum: Stratum
     """core, rising, fading, dormant or exploring."""
     share: float
@@ -70,6 +71,7 @@ class Window:
     first_event: int
     """The place of its first event in the history, from 0."""
     events: int
+    """How many it has."""
     shares: dict[str, float]
     """Interest → its share of the window's events; all of them 1."""
 
@@ -78,9 +80,14 @@ class Window:
 class Shift:
     """An interest whose share differs across a change."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     name: str
+    """Which interest."""
     before: float
+    """Its share of the events up to the change."""
     after: float
+    """Its share of the events since."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ class UserInterests:
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
     user_id: str
+    """Whose."""
     events: int
     """How many were read: those that are of any interest, the newest 2,000 at most."""
     newest_at: int | None

@@ -40,6 +40,7 @@ class TextInterest:
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
     name: str
+    """Which interest."""
     probability: float
     """That an item with such a text would be of this interest."""
     about: bool

@@ -2,8 +2,13 @@
 
 from pydantic import BaseModel
 
+from recsys.interest_classifier import ExpectedInterest
+from recsys.interests import InterestState, UserInterests
+from recsys.strata import Stratum
+from recsys.text_interests import TextInterest
 from serving.admin_schemas import SwapAnswer, VariantName
 from serving.event_schemas import EventsAnswer, UserDeleted
+from serving.interest_routes import InterestsAnswer, TextAnswer
 from serving.item_schemas import ItemAnswer, ItemRemoved
 from serving.schemas import (
     Carrier,
@@ -66,6 +71,34 @@ EXAMPLES: tuple[BaseModel, ...] = (
     UserDeleted(events_removed=12),
     ItemAnswer(item_id="heat-2", was="new", model=_MODEL, warnings=[]),
     ItemRemoved(item_id="heat-2", model=_MODEL),
+    InterestsAnswer(
+        interests=UserInterests(
+            user_id="196",
+            events=39,
+            newest_at=893_286_638,
+            drift_score=2.4,
+            drift_p_value=0.01,
+            strata=[
+                InterestState(
+                    name="Comedy",
+                    stratum=Stratum.RISING,
+                    share=0.41,
+                    low=0.29,
+                    high=0.53,
+                    share_before=0.22,
+                    rising=0.98,
+                    events=14.5,
+                    newest_at=893_286_638,
+                    events_ago=0,
+                )
+            ],
+            horizon="7 days",
+            expected=[ExpectedInterest(name="Comedy", probability=0.63, expected=True)],
+        ),
+        requested_at=893_286_638,
+        model=_MODEL,
+    ),
+    TextAnswer(interests=[TextInterest(name="Sci-Fi", probability=0.91, about=True)], model=_MODEL),
     SwapAnswer(variant=VariantName.MAIN, model=_MODEL, before="1c0d55e8f3b2", items=1_682),
 )
 METERS = """\

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from serving.admin_schemas import SwapAnswer, VariantName
 from serving.event_schemas import EventsAnswer, NewEvent, NewEvents, UserDeleted
+from serving.interest_schemas import TextBody
 from serving.item_schemas import ItemAnswer, ItemBody, ItemRemoved
 from serving.problem_document import Problem
 from serving.schemas import (
@@ -93,6 +94,10 @@ class Client:
         """What a user is interested in; as JSON, since its parts are the library's own (recsys.interests)."""
         params = {} if requested_at is None else {"requested_at": requested_at}
         return self._json("GET", f"/v1/users/{_part(user_id)}/interests", params=params)
+
+    def classify(self, text: str) -> dict[str, Any]:
+        """Which interests a text is about; as JSON, for the same reason."""
+        return self._json("POST", "/v1/interests/classify", body=TextBody(text=text))
 
     def put_item(self, item_id: str, item: ItemBody) -> ItemAnswer:
         """Add an item, or replace all that is known of one."""

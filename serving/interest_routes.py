@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, HTTPException, Path, Query
-from pydantic import Field
 
 from recsys.bundle import Bundle
 from recsys.errors import InputError
@@ -19,7 +18,8 @@ from recsys.interest_classifier import ExpectedInterest
 from recsys.interests import InterestReader, UnknownUserError, UserInterests
 from recsys.text_interests import TextInterest
 from serving.doors import Owner
-from serving.fields import AnswerModel, Instant, Name, RequestModel
+from serving.fields import AnswerModel, Instant, Name
+from serving.interest_schemas import TextBody
 from serving.problems import may_fail
 from serving.question import read_question
 from serving.schemas import RecommendRequest
@@ -35,17 +35,11 @@ class InterestsAnswer(AnswerModel):
     """What a user is interested in, how it moved, and when it changed."""
 
     interests: UserInterests
+    """As of that instant."""
     requested_at: int
     """Unix seconds, UTC: nothing later was read."""
     model: str
     """The fingerprint of the bundle that answered."""
-
-
-class TextBody(RequestModel):
-    """What a user writes."""
-
-    text: Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"\S", examples=["a war film with robots"])]
-    """A query, a review, a line about themselves. The encoder reads its first few hundred words."""
 
 
 class TextAnswer(AnswerModel):
@@ -92,7 +86,9 @@ async def classify(body: TextBody, owner: Owner) -> TextAnswer:
 async def interests(
     user_id: Annotated[Name, Path(description="Whose interests.", examples=["196"])],
     owner: Owner,
-    requested_at: Annotated[Instant | None, Query(description="Unix seconds, UTC; left out, it is now.")] = None,
+    requested_at: Annotated[
+        Instant | None, Query(description="Unix seconds, UTC; left out, it is now.", examples=[893_286_638])
+    ] = None,
 ) -> InterestsAnswer:
     """The interests of a user: core, rising, fading, dormant or exploring, and every change, from what to what.
 

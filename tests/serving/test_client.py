@@ -49,6 +49,8 @@ def test_every_operation_that_is_described_has_a_method(app, service):
     assert client.add_events([NewEvent(user_id="新/客", item_id="shelf/05", event_id="1")]).new == 1
     assert client.recommend(RecommendRequest(user_id="新/客")).path == "personal"
     assert client.interests("顾客3", requested_at=NOW)["requested_at"] == NOW
+    with pytest.raises(ServiceError, match="409"):
+        client.classify("新茶")  # the shop has learnt nothing of texts
     assert client.delete_user("新/客").events_removed == 1
     assert client.put_item("shelf/new?", ItemBody(title="新茶", categories=["odd"])).was == "new"
     assert client.similar("shelf/new?", k=1).title == "新茶"
