@@ -99,21 +99,42 @@ def test_no_window_reaches_past_its_cutoff(split):
     assert known.all()
 
 
-@pytest.mark.parametrize("leak", ["late window", "history", "foreign", "outside"])
-def test_the_audit_finds_every_leak(split, leak):
+def late_windows(found):
+    return found.validation
+
+
+def history_up_to_the_request(found):
+    return replace(found.train, stops=found.train.stops + 1)
+
+
+def targets_of_others(found):
+    return replace(found.train, user_idx=found.train.user_idx[::-1].copy())
+
+
+def a_target_before_its_request(found):
+    return replace(found.train, target_rows=found.train.target_rows - 1)
+
+
+def a_target_after_its_window(found):
+    whose = found.train.target_cases == 0
+    newest = found.train.target_rows[whose].max()
+    return replace(found.train, target_rows=np.where(whose, newest + 1, found.train.target_rows))
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [
+        (late_windows, "the window leaves the time from"),
+        (history_up_to_the_request, "the history reaches up to the request"),
+        (targets_of_others, "a target is outside the window, or another user's"),
+        (a_target_before_its_request, "a target is outside the window, or another user's"),
+        (a_target_after_its_window, "a target is outside the window, or another user's"),
+    ],
+)
+def test_the_audit_finds_every_leak(split, broken, fault):
     found = split_interest_cases(split, 50 * 3600)
-    train, when = found.train, split.interactions.occurred_at
-    if leak == "late window":
-        broken = replace(train, requested_at=train.requested_at + split.protocol["test_cutoff"] - START)
-    elif leak == "history":
-        broken = replace(train, stops=train.stops + 1)
-    elif leak == "foreign":
-        broken = replace(train, user_idx=train.user_idx[::-1].copy())
-    else:
-        broken = replace(train, target_rows=train.target_rows - 1)
-    assert when is not None
-    with pytest.raises(LeakError, match="training case"):
-        audit_interest_cases(split, InterestCases(broken, found.validation, found.test, found.horizon_s))
+    with pytest.raises(LeakError, match=f"training case .*{fault}"):
+        audit_interest_cases(split, InterestCases(broken(found), found.validation, found.test, found.horizon_s))
 
 
 def test_leave_one_out_asks_for_the_next_event_and_trains_on_no_held_out_row():
