@@ -77,18 +77,11 @@ class Popularity:
         """The instant as of which a request is told what is popular: the rows know nothing of what came after them."""
         return np.minimum(requested_at, self._newest + 1)
 
-    def chosen(
-        self, item_idx: npt.NDArray[np.int64], since: npt.NDArray[np.int64], until: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
-        """How often each item was chosen in ``[since, until)``; all three of one shape, or broadcast to it."""
-        return self._before(item_idx, until) - self._before(item_idx, since)
+    def before(self, item_idx: npt.NDArray[np.int64], instant: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How often each item was chosen before an instant, and all items of a smaller number ever.
 
-    def first_chosen(self, item_idx: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """When each was chosen first; the end of the rows for what never was."""
-        firsts = np.append(self.instants, self._newest)[self.starts[item_idx]]
-        return np.where(self.starts[item_idx] < self.starts[item_idx + 1], firsts, self._newest)
-
-    def _before(self, item_idx: npt.NDArray[np.int64], instant: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        Differences of one item's are what counts. Both of one shape, or broadcast to it.
+        """
         since_oldest = np.clip(instant - self._oldest, 0, self._span - 1)
         return np.searchsorted(self._keys, item_idx * self._span + since_oldest)
 
@@ -99,12 +92,18 @@ class Popularity:
         return item_idx * self._span + (self.instants - self._oldest)
 
     @cached_property
+    def first_chosen(self) -> npt.NDArray[np.int64]:
+        """(N + 1,) when each item was chosen first; the end of the rows for what never was."""
+        firsts = np.append(self.instants, self._newest)[self.starts[:-1]]
+        return np.where(np.diff(self.starts) > 0, firsts, self._newest)
+
+    @cached_property
     def _oldest(self) -> int:
-        return int(self.instants.min(initial=0)) if not len(self.instants) else int(self.instants.min())
+        return int(self.instants.min())
 
     @cached_property
     def _newest(self) -> int:
-        return int(self.instants.max(initial=0))
+        return int(self.instants.max())
 
     @property
     def _span(self) -> int:
@@ -170,8 +169,7 @@ class Evidence:
         histories = newest_events(histories, HISTORY_ITEMS)
         known = candidates.masked_fill(candidates >= len(self.interests), 0)
         cosines = cosines.clamp(-1, 1)  # −∞ where there is no candidate
-        found = {"fit": cosines, "blended": self.prior.reorder(cosines, candidates, histories)}
-        found |= self._habits(known, histories.item_idx)
+        found = {"fit": cosines, **self._habits(cosines, known, histories)}
         found |= _likeness(candidates, histories.item_idx, item_vectors)
         back = _steps_back(histories.item_idx)
         found["length"] = _each((histories.item_idx > 0).sum(1).float().log1p(), candidates)
@@ -201,13 +199,16 @@ class Evidence:
         comes_next = TransitionCounter.from_tensors(counts, NEXT)
         return cls(prior, comes_next, tensors["interests"], tensors["parts"], popularity, returns)
 
-    def _habits(self, known: Tensor, item_idx: Tensor) -> dict[str, Tensor]:
-        follows = self.prior.counter
-        newest = item_idx.gather(1, torch.where(item_idx > 0, torch.arange(item_idx.shape[1]), 0).amax(1, keepdim=True))
+    def _habits(self, cosines: Tensor, known: Tensor, histories: Histories) -> dict[str, Tensor]:
+        follows, item_idx = self.prior.counter, histories.item_idx
+        newest = item_idx.gather(1, histories.newest[:, None])[:, 0]
+        followed = torch.from_numpy(follows.scores(item_idx))
+        bonus = self.prior.bonus_of(followed, known) if self.prior.weight else 0.0
         return {
-            "follows": log_share(torch.from_numpy(follows.scores(item_idx)), known, floor=FLOOR),
-            "follows_newest": log_share(torch.from_numpy(follows.scores(newest)), known, floor=FLOOR),
-            "comes_next": log_share(torch.from_numpy(self.comes_next.scores(newest)), known, floor=FLOOR),
+            "blended": cosines / self.prior.temperature + bonus,
+            "follows": log_share(followed, known, floor=FLOOR),
+            "follows_newest": log_share(torch.from_numpy(follows.after(newest)), known, floor=FLOOR),
+            "comes_next": log_share(torch.from_numpy(self.comes_next.after(newest)), known, floor=FLOOR),
             "popular": follows.log_totals[known],
         }
 
@@ -242,12 +243,13 @@ class Evidence:
         items = known.numpy()
         asked_at = histories.asked_at.gather(1, histories.newest[:, None]).numpy()
         now = self.popularity.as_of(asked_at)  # (B, 1)
+        until = self.popularity.before(items, now)
         counts = {
-            f"chosen_{window}": self.popularity.chosen(items, now - days * DAY_S, now)
+            f"chosen_{window}": until - self.popularity.before(items, now - days * DAY_S)
             for window, days in WINDOWS_DAYS.items()
         }
-        counts["chosen_ever"] = self.popularity.chosen(items, np.zeros_like(now), now)
-        counts["age"] = np.maximum(now - self.popularity.first_chosen(items), 0) / DAY_S
+        counts["chosen_ever"] = until - self.popularity.starts[items]
+        counts["age"] = np.maximum(now - self.popularity.first_chosen[items], 0) / DAY_S
         return {name: torch.from_numpy(np.log1p(count)).float() for name, count in counts.items()}
 
 

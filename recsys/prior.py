@@ -48,7 +48,10 @@ class TransitionPrior:
 
         A candidate beyond N, which came after the counting, never followed anything, as no padding ever did.
         """
-        counted = torch.from_numpy(self.counter.scores(item_idx))  # (Q, N + 1)
+        return self.bonus_of(torch.from_numpy(self.counter.scores(item_idx)), candidates)
+
+    def bonus_of(self, counted: Tensor, candidates: Tensor) -> Tensor:
+        """`bonus` from ``(Q, N + 1)`` of the counter's scores."""
         candidates = candidates.masked_fill(candidates >= counted.shape[1], 0)
         followed = log_share(counted, candidates, floor=self.floor)
         return self.weight * followed - self.damping * self.counter.log_totals[candidates]

@@ -62,6 +62,11 @@ class TransitionCounter:
         """
         return np.asarray((self._asked(item_idx) @ self.counts).todense(), dtype=np.float32)
 
+    def after(self, item_idx: Tensor) -> npt.NDArray[np.float32]:
+        """How often each item followed one item: ``(B,)`` → ``(B, N + 1)``, what `scores` gives for it alone."""
+        known = np.where(item_idx < self.counts.shape[0], item_idx, 0)
+        return self.counts[known].toarray()
+
     @cached_property
     def log_totals(self) -> Tensor:
         """(N + 1,) log(1 + how often each item followed anything)."""

@@ -132,7 +132,7 @@ def test_no_choice_at_or_after_the_request_is_counted():
         past = keep(interactions, interactions.occurred_at < asked_at)
         for table in (whole, Popularity.of(past, num_items=len(catalogue))):
             now = table.as_of(asked_at)[:, None] if table is whole else asked_at[:, None]
-            counts = table.chosen(candidates.numpy(), now - 7 * DAY_S, now)
+            counts = table.before(candidates.numpy(), now) - table.before(candidates.numpy(), now - 7 * DAY_S)
             expected = [
                 np.count_nonzero((past.item_idx == item) & (past.occurred_at >= asked_at - 7 * DAY_S))
                 for item in candidates[0].tolist()
