@@ -63,7 +63,7 @@ bench-speed: $(INSTALLED) .venv-recommenders/installed  ## training speed and me
 	.venv-peers/bin/pip install -q --disable-pip-version-check -r $<
 	touch $@
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt Makefile
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,milvus-lite,offline,serve,tune,notebooks,dev]'
 	touch $@
