@@ -69,7 +69,11 @@ async def arriving(url: str, requests: Sequence[bytes], *, per_second: float, se
 
     async def arrive(request: bytes, due: float) -> None:
         async with room:
-            connection = free.pop() if free else await Connection.to(url)
+            connection = None
+            while free and connection is None:
+                kept = free.pop()
+                connection = kept if kept.open else None  # the service closes those that are idle for long
+            connection = connection or await Connection.to(url)
             await record.ask(connection, request, due)
             if connection.open:
                 free.append(connection)
