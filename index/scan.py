@@ -1,6 +1,7 @@
 """Exact search of a batch: scores by matrix product, a part of the rows at a time, and only what beats the k-th kept.
 
-For eight queries or more this is several times quicker than FAISS's flat index, whose heaps cost more than the product.
+For eight queries or more this is several times quicker than FAISS's flat index, whose heaps cost more than the product;
+for one query among many rows too, since the product is shared among cores and FAISS gives a query one.
 B queries, N rows, P rows of a part, K answer length.
 """
 
@@ -15,11 +16,13 @@ from index.grouping import grouped
 from index.neighbours import Scores, Vectors
 
 ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE_ALONE = 65_536
+"""For a single query, whose scores take little room."""
 
 
 def scan(
     queries: Vectors,  # (B, D)
-    parts: Iterable[Vectors],  # (P, D) each, P ≤ ROWS_AT_ONCE; N rows in all
+    parts: Iterable[Vectors],  # (P, D) each, none longer than the first; N rows in all
     k: int,
     *,
     rows: int,
@@ -28,9 +31,11 @@ def scan(
     """The k best rows; of rows that tie, the first ones."""
     hidden = [] if eligible is None else [(~bitmaps.mask_of(b, rows), members) for b, members in grouped(eligible)]
     best = np.empty((len(queries), 0), dtype=np.float32), np.empty((len(queries), 0), dtype=np.int64)
-    room = np.empty((len(queries), ROWS_AT_ONCE), dtype=np.float32)
+    room = np.empty((len(queries), 0), dtype=np.float32)
     start = 0
     for part in parts:
+        if not start:
+            room = np.empty((len(queries), len(part)), dtype=np.float32)
         scores = np.matmul(queries, part.T, out=room[:, : len(part)])
         for mask, members in hidden:
             for query in members:

@@ -16,10 +16,11 @@ from index import bitmaps
 from index.bitmaps import Slots
 from index.grouping import grouped
 from index.neighbours import Scores, Vectors, best_of
-from index.scan import ROWS_AT_ONCE, scan
+from index.scan import ROWS_AT_ONCE, ROWS_AT_ONCE_ALONE, scan
 
 _BATCH = 8  # from so many queries on, one matrix product beats FAISS's scan
 _HALF_BATCH = 24  # the same for float16 rows, which the product must first widen
+_MANY_ROWS = 100_000  # from so many float32 rows on, so does a product with a single query on several cores
 _FEW = 2  # up to so many queries, rows are scored where they lie; for more, copied together and multiplied
 _TIE_MARGIN = 1e-6  # one row scored alone or within a batch may differ by this much
 
@@ -90,8 +91,10 @@ class SealedVectors:
         share: float = 1.0,
     ) -> tuple[Scores, Slots]:  # (B, K) each, −1 slots after the last eligible row
         """The k best rows, exactly, whatever ``share``: of rows that tie for the last place, the first ones."""
-        if len(queries) >= self._batch:
-            return scan(queries, self._parts(), k, rows=len(self), eligible=eligible)
+        alone = len(queries) == 1 and eligible is None and len(self) >= _MANY_ROWS and self._table.dtype == np.float32
+        if alone or len(queries) >= self._batch:
+            at_once = ROWS_AT_ONCE_ALONE if alone else ROWS_AT_ONCE
+            return scan(queries, self._parts(at_once), k, rows=len(self), eligible=eligible)
         if eligible is None:
             return self._one_by_one(queries, k, None)
         scores, slots = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
@@ -125,9 +128,9 @@ class SealedVectors:
     def _where_they_lie(self, queries: int) -> bool:
         return queries <= _FEW and self._table.dtype == np.float32
 
-    def _parts(self) -> Iterator[Vectors]:
-        for start in range(0, len(self), ROWS_AT_ONCE):
-            part = self._table[start : start + ROWS_AT_ONCE]
+    def _parts(self, at_once: int) -> Iterator[Vectors]:
+        for start in range(0, len(self), at_once):
+            part = self._table[start : start + at_once]
             yield part if part.dtype == np.float32 else part.astype(np.float32)
 
     def _one_by_one(self, queries: Vectors, k: int, eligible: BitMap | None) -> tuple[Scores, Slots]:

@@ -1,16 +1,11 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from index import scan as scanning
+from index import vectors
 from index.scan import scan
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    monkeypatch.setattr(scanning, "ROWS_AT_ONCE", 4)
+from index.vectors import SealedVectors
 
 
 def parts(table):
@@ -43,3 +38,20 @@ def test_each_query_of_a_batch_is_on_its_own():
     scores = queries @ table.T
     scores[:4, ::2] = scores[4:, 1::2] = -np.inf
     assert (slots == np.argsort(-scores, axis=1)[:, :7]).all()
+
+
+def test_a_query_alone_among_many_rows_is_answered_like_one_among_few(monkeypatch):
+    """Coordinates of −1, 0, 1: exact arithmetic, and ties throughout."""
+    rng = np.random.default_rng(0)
+    table = rng.integers(-1, 2, size=(3000, 6)).astype(np.float32)
+    query = np.array([[1, 1, 0, -1, 0, 1]], dtype=np.float32)
+    sealed = SealedVectors.of([table], 6, half=False)
+    few = sealed.search(query, 50)
+    monkeypatch.setattr(vectors, "_MANY_ROWS", 3000)
+    monkeypatch.setattr(vectors, "ROWS_AT_ONCE_ALONE", 1024)
+    many = sealed.search(query, 50)
+    scores = (query @ table.T)[0]
+    expected = np.lexsort((np.arange(3000), -scores))[:50]
+    for found in (few, many):
+        assert found[1][0].tolist() == expected.tolist()
+        assert found[0][0].tolist() == scores[expected].tolist()
