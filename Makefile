@@ -65,7 +65,7 @@ bench-speed: $(INSTALLED) .venv-recommenders/installed  ## training speed and me
 
 $(INSTALLED): pyproject.toml constraints.txt Makefile
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,milvus-lite,offline,serve,tune,notebooks,dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,milvus-lite,multilingual,offline,serve,tune,notebooks,dev]'
 	touch $@
 
 clean:

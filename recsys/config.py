@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import InputError
 
+AUTO = "auto"
+"""The encoder that `encoder_choice` settles, by the texts."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(
@@ -26,8 +29,8 @@ class ItemTowerConfig(_Section):
 
     text: bool = True
     """Read title, categories and description through the sentence encoder."""
-    encoder: str = "all-minilm-l6-v2"
-    """A folder, an installed encoder package, or a hub name, tried in this order."""
+    encoder: str = AUTO
+    """A folder, an installed encoder package, or a hub name, tried in this order. `auto`: by the texts' script."""
     categories: bool = True
     """One learned vector per category, averaged over the item's categories."""
     numbers: bool = True

@@ -14,6 +14,7 @@ from recsys.bundle import Bundle, load_bundle, refuse_foreign_folder, save_bundl
 from recsys.catalogue import Catalogue
 from recsys.config import Config, settle, settle_split
 from recsys.embed import embed_cases, embed_items
+from recsys.encoder_choice import settle_encoder
 from recsys.encoders import TextEncoder
 from recsys.evaluate import CASES_AT_ONCE
 from recsys.evidence import Evidence
@@ -52,7 +53,7 @@ def run_training(
     refuse_foreign_folder(folder)  # now, not after hours of training
     split = make_split(interactions, settle_split(config.split, has_clock=interactions.occurred_at is not None))
     audit_split(split)
-    config = settle_for(config, split, num_items=len(catalogue))
+    config = settle_encoder(settle_for(config, split, num_items=len(catalogue)), catalogue)
     vocabulary = Vocabulary.of(catalogue)
     if encode is None and config.item_tower.text and any(catalogue.texts()):
         encode = TextEncoder(config.item_tower.encoder)

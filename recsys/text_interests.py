@@ -1,13 +1,15 @@
 """Which interests a text is about: P(interest | what a user writes), learnt from the catalogue's own texts.
 
-A head over the vectors of the bundle's sentence encoder, one logistic regression per interest. It lies beside the
-bundle's core and carries the fingerprints of the bundle, whose interests it names, and of the encoder, whose vectors it
-reads. Q texts, C interests, T width of a text vector.
+A head over the vectors of the bundle's sentence encoder, or of a copy fine-tuned for it: one logistic regression per
+interest. It lies beside the bundle's core and carries the fingerprints of the bundle, whose interests it names, and of
+the encoder, whose vectors it reads. Q texts, C interests, T width of a text vector.
 """
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +18,19 @@ from pydantic import ConfigDict
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys.bundle import write_manifest
 from recsys.catalogue import Catalogue
 from recsys.companion import load_companion, save_companion
+from recsys.encoder_folders import encoder_fingerprint
 from recsys.errors import InputError
 from recsys.label_calibration import LabelCalibration
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
 FILE = "text_interests.safetensors"
+TUNED = "text_encoder"
+"""How folders of encoders that were fine-tuned for the classifier begin; their fingerprint follows."""
 VERB = "interests train-text"
 CALIBRATION = ("slope", "offset", "threshold")
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -73,6 +82,8 @@ class TextInterests:
     """The fingerprint of the sentence encoder whose vectors it reads."""
     fingerprint: str
     """Of the bundle whose interests it names."""
+    tuned: Path | None = None
+    """The folder of the encoder, where it was fine-tuned for this; None where it is the bundle's."""
 
     def ranked(self, vector: Vectors, *, encoder: str) -> list[TextInterest]:
         """Every interest, the likeliest first.
@@ -140,16 +151,34 @@ def best_linear_head(
     return heads[best], best
 
 
-def save_text_interests(trained: TextInterests, folder: Path) -> None:
-    """Keep it in its bundle's folder.
+def save_text_interests(
+    trained: TextInterests, folder: Path, *, tuned: "SentenceTransformer | None" = None
+) -> TextInterests:
+    """Keep it in its bundle's folder, and the encoder that was fine-tuned for it in a folder of its own there.
+
+    Args:
+        trained: By this bundle's items.
+        folder: The bundle's.
+        tuned: What read the texts it has learnt from; None where that was the bundle's encoder.
+
+    Returns:
+        The classifier as it lies there: it knows its encoder.
 
     Raises:
         InputError: The folder holds another bundle.
     """
+    if tuned is not None:
+        trained = replace(trained, **_save_encoder(tuned, folder))
     tensors = {name: torch.from_numpy(getattr(trained.calibration, name)) for name in CALIBRATION}
     tensors |= {"weight": trained.head.weight, "bias": trained.head.bias}
-    facts = {"encoder": trained.encoder, "interests": trained.names}
+    facts = {"encoder": trained.encoder, "interests": trained.names, "tuned": trained.tuned and trained.tuned.name}
     save_companion(folder / FILE, tensors, facts, fingerprint=trained.fingerprint, verb=VERB)
+    outdated = [old for old in folder.glob(f"{TUNED}-*") if old != trained.tuned]
+    for old in outdated:
+        shutil.rmtree(old)
+    if outdated:
+        write_manifest(folder)
+    return trained
 
 
 def load_text_interests(folder: Path, *, fingerprint: str) -> TextInterests | None:
@@ -160,16 +189,35 @@ def load_text_interests(folder: Path, *, fingerprint: str) -> TextInterests | No
         fingerprint: Of the bundle it is to be used with.
 
     Raises:
-        InputError: It is damaged, of another format, or of another bundle.
+        InputError: It or its encoder is damaged, of another format, or of another bundle.
     """
     found = load_companion(folder / FILE, fingerprint=fingerprint, verb=VERB)
     if found is None:
         return None
     tensors, facts = found
+    tuned = folder / facts["tuned"] if facts.get("tuned") else None  # older classifiers do not say
+    if tuned is not None and (not tuned.is_dir() or encoder_fingerprint(tuned) != facts["encoder"]):
+        raise InputError(
+            f"{tuned}: is not the encoder that the text classifier has learnt from: damaged, or from another run. "
+            f"Train it again: recsys {VERB} --tune --bundle {folder}."
+        )
     return TextInterests(
         names=tuple(facts["interests"]),
         head=LinearHead(tensors["weight"], tensors["bias"]),
         calibration=LabelCalibration(*(tensors[name].numpy() for name in CALIBRATION)),
         encoder=facts["encoder"],
         fingerprint=fingerprint,
+        tuned=tuned,
     )
+
+
+def _save_encoder(tuned: "SentenceTransformer", folder: Path) -> dict[str, Any]:
+    """Put it into the bundle's folder, by its fingerprint: the classifier that is there may still need another."""
+    beside = folder / f"{TUNED}.new"
+    shutil.rmtree(beside, ignore_errors=True)
+    tuned.save(str(beside), create_model_card=False)
+    fingerprint = encoder_fingerprint(beside)
+    place = folder / f"{TUNED}-{fingerprint[:16]}"
+    shutil.rmtree(place, ignore_errors=True)
+    beside.rename(place)
+    return {"encoder": fingerprint, "tuned": place}

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys.acceleration import bf16_is_fast
 from recsys.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,14 +59,18 @@ def tune_encoder(
         The mean loss of each epoch.
 
     Raises:
-        InputError: The extra is missing.
+        InputError: The extra is missing, or the encoder is no such transformer.
     """
     try:
         from peft import LoraConfig, get_peft_model
     except ModuleNotFoundError:
         raise InputError("fine-tuning needs peft. Run pip install 'two-tower-recsys[tune]'.") from None
-    transformer, untuned = encoder[0], encoder[0].model
-    assert isinstance(untuned, nn.Module)  # a sentence-transformers Transformer
+    transformer, untuned = encoder[0], getattr(encoder[0], "model", None)
+    if not isinstance(untuned, nn.Module):
+        raise InputError(
+            f"the encoder is a {type(transformer).__name__}, which has no attention to fine-tune. "
+            "Leave --tune out, or train the bundle with a transformer: --set item_tower.encoder=all-minilm-l6-v2."
+        )
     low_rank = LoraConfig(
         r=config.rank, lora_alpha=2 * config.rank, lora_dropout=config.dropout, target_modules=["query", "key", "value"]
     )
@@ -74,7 +81,7 @@ def tune_encoder(
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
             tuned = get_peft_model(untuned, low_rank)
         transformer.model = tuned
-        head = nn.Linear(encoder.get_embedding_dimension() or 0, labels.shape[1])
+        head = nn.Linear(encoder.get_embedding_dimension() or 0, labels.shape[1]).to(encoder.device)
         losses = _learn(encoder, head, _token_ids(encoder, texts, config), labels, config)
     transformer.model = tuned.merge_and_unload()
     encoder.eval()
@@ -89,32 +96,41 @@ def _learn(
     config: TuningConfig,
 ) -> list[float]:
     rng = np.random.default_rng(config.seed)
-    targets = torch.from_numpy(labels.astype(np.float32))
+    device = encoder.device
+    targets = torch.from_numpy(labels.astype(np.float32)).to(device)
     learnt = [weight for weight in encoder.parameters() if weight.requires_grad] + list(head.parameters())
     optimizer = torch.optim.AdamW(learnt, lr=config.learning_rate, weight_decay=0.01)
     steps = config.epochs * -(-len(token_ids) // config.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
     encoder.train()
     means = []
-    for _ in range(config.epochs):
-        losses = []
-        for rows in _batches(token_ids, config.batch, rng):
-            vectors = encoder(_padded([token_ids[row] for row in rows], encoder.tokenizer.pad_token_id or 0))
-            logits = head(config.sharpness * vectors["sentence_embedding"].float())
-            loss = F.binary_cross_entropy_with_logits(logits, targets[torch.from_numpy(rows)])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(float(loss.detach()))
-        means.append(float(np.mean(losses)))
+    with _progress() as progress:
+        task = progress.add_task("", total=steps)
+        for _ in range(config.epochs):
+            losses = []
+            for rows in _batches(token_ids, config.batch, rng):
+                batch = _padded([token_ids[row] for row in rows], pad=encoder.tokenizer.pad_token_id or 0)
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
+                    vectors = encoder({name: tensor.to(device) for name, tensor in batch.items()})
+                logits = head(config.sharpness * vectors["sentence_embedding"].float())
+                loss = F.binary_cross_entropy_with_logits(logits, targets[torch.from_numpy(rows).to(device)])
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(learnt, 1.0)
+                optimizer.step()
+                schedule.step()
+                losses.append(float(loss.detach()))
+                progress.advance(task)
+            means.append(float(np.mean(losses)))
     return means
 
 
 def _token_ids(encoder: "SentenceTransformer", texts: list[str], config: TuningConfig) -> list[list[int]]:
-    """Read once: the texts are seen in every epoch."""
+    """Read once, with the encoder's own prompt: the texts are seen in every epoch."""
+    prompt = encoder.prompts.get(encoder.default_prompt_name or "") or ""
     length = min(config.tokens, encoder.max_seq_length or config.tokens)
-    read: list[list[int]] = encoder.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
+    prompted = [prompt + text for text in texts]
+    read: list[list[int]] = encoder.tokenizer(prompted, truncation=True, max_length=length)["input_ids"]
     return read
 
 
@@ -126,8 +142,13 @@ def _batches(token_ids: list[list[int]], size: int, rng: np.random.Generator) ->
     return [parts[which] for which in rng.permutation(len(parts))]
 
 
-def _padded(token_ids: list[list[int]], pad: int) -> dict[str, Tensor]:  # each (B, L)
+def _padded(token_ids: list[list[int]], *, pad: int) -> dict[str, Tensor]:  # each (B, L)
     longest = max(map(len, token_ids))
     ids = torch.tensor([one + [pad] * (longest - len(one)) for one in token_ids])
     mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in token_ids])
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("fine-tuning"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))  # standard output is for answers

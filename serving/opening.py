@@ -47,6 +47,8 @@ def open_service(folder: Path, *, state: State | None = None) -> Service:
     index = _load_index(folder / INDEX, bundle)
     cold = ColdItems(bundle, TextReader(bundle.config.item_tower.encoder, cache=state.folder / TEXTS))
     items = LiveItems(bundle, index, state.items, cold)
+    text_interests = load_text_interests(folder, fingerprint=bundle.fingerprint)
+    tuned = None if text_interests is None else text_interests.tuned
     service = Service(
         bundle=bundle,
         index=index,
@@ -65,7 +67,8 @@ def open_service(folder: Path, *, state: State | None = None) -> Service:
         versions=_versions(folder),
         metrics=_headline(folder / METRICS),
         forecast=_forecast(folder, bundle),
-        text_interests=load_text_interests(folder, fingerprint=bundle.fingerprint),
+        text_interests=text_interests,
+        interest_reader=cold.reader if tuned is None else TextReader(str(tuned), cache=state.folder / TEXTS),
     )
     _warm_up(service)
     return service

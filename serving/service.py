@@ -38,6 +38,7 @@ from serving.schemas import (
 from serving.state import State
 from serving.stopwatch import Stopwatch
 from serving.stored_events import UserEvents
+from serving.text_reader import TextReader
 from serving.vector_cache import VectorCache
 
 _Asked = tuple[Question, RecommendRequest]
@@ -75,6 +76,8 @@ class Service:
     """What users are expected to turn to; None where the bundle has no interest classifier."""
     text_interests: TextInterests | None = None
     """What texts are about; None where the bundle has no text classifier."""
+    interest_reader: TextReader | None = None
+    """Reads texts for it: its own fine-tuned encoder, or the one that reads new items."""
 
     def recommend(self, request: RecommendRequest) -> RecommendAnswer:
         """The k items this user will want next, as far as can be told from what the request gives.

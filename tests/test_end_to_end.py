@@ -11,7 +11,14 @@ import pytest
 
 from tests.worlds import chain_world
 
-SMALL = ["width=32", "user_tower.layers=1", "train.epochs=8", "train.learning_rate=0.01", "train.patience=8"]
+SMALL = [
+    "item_tower.encoder=all-minilm-l6-v2",
+    "width=32",
+    "user_tower.layers=1",
+    "train.epochs=8",
+    "train.learning_rate=0.01",
+    "train.patience=8",
+]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,13 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.machine import describe_machine
 from recsys.bundle import load_bundle
-from recsys.encoders import TextEncoder
+from recsys.encoders import TextEncoder, load_encoder
 from recsys.interests import bundle_taxonomy
 from recsys.label_calibration import LabelCalibration
 from recsys.label_metrics import mean_average_precision
 from recsys.label_report import Answers
-from recsys.text_interests import best_linear_head
-from recsys.text_lora import TuningConfig, tune_encoder
-from recsys.text_training import TextItems, text_report
+from recsys.text_lora import TuningConfig
+from recsys.text_training import POPULARITY, FittedHead, TextItems, popularity, text_report, tuned_vectors
 
 RESULTS = Path("benchmarks/results")
 STRENGTHS = (0.3, 1.0, 3.0, 10.0)
@@ -48,29 +49,29 @@ def main() -> None:
     bundle = load_bundle(given.bundle)
     taxonomy = bundle_taxonomy(bundle)
     items = TextItems.of(bundle, taxonomy)
-    learnt = items.parts[0]
     encoder = TextEncoder(bundle.config.item_tower.encoder)
-    scored, seconds = {}, {}
-    began = time.perf_counter()
-    scored[FROZEN] = _head(encoder(items.texts), items)
-    seconds[FROZEN] = time.perf_counter() - began
+    tuning = TuningConfig()
+    readings: dict[str, Callable[[], npt.NDArray[np.float32]]] = {FROZEN: lambda: encoder(items.texts)}
     if given.tune:
+        readings[TUNED] = lambda: tuned_vectors(load_encoder(encoder.folder), items, tuning)
+    answers, validation, seconds, calibrations = {}, {}, {}, []
+    for name, read in readings.items():
         began = time.perf_counter()
-        model = encoder.model
-        texts = [items.texts[row] for row in learnt]
-        print("loss", tune_encoder(model, texts, items.labels[learnt], TuningConfig()), flush=True)
-        read = model.encode(items.texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
-        scored[TUNED] = _head(np.asarray(read, np.float32), items)
-        seconds[TUNED] = time.perf_counter() - began
+        fitted = FittedHead.of(read(), items)
+        seconds[name] = time.perf_counter() - began
+        answers[name], validation[name] = fitted.answers, fitted.validation
+        calibrations.append(fitted.calibration)
     began = time.perf_counter()
-    scored[TF_IDF] = _tf_idf(items)
+    answers[TF_IDF], validation[TF_IDF] = tf_idf(items)
     seconds[TF_IDF] = time.perf_counter() - began
-    answers = {name: one[1] for name, one in scored.items()}
-    result: dict[str, Any] = text_report(answers, items, taxonomy.names, scored[FROZEN][2]) | {
+    answers[POPULARITY] = popularity(items)
+    result: dict[str, Any] = text_report(answers, items, taxonomy.names, calibrations[0]) | {
         "data": given.name,
+        "encoder": encoder.name,
         "items": [len(part) for part in items.parts],
         "interests_discovered_from_the_same_vectors": bundle.interests is not None,
-        "mean_average_precision_on_validation": {name: one[0] for name, one in scored.items()},
+        "mean_average_precision_on_validation": validation,
+        "tuning": asdict(tuning) if given.tune else None,
         "seconds": {name: round(took) for name, took in seconds.items()},
         "machine": describe_machine(),
         "command": " ".join(["python -m benchmarks.interests.texts", *sys.argv[1:]]),
@@ -81,26 +82,18 @@ def main() -> None:
         print(name, {figure: round(one["value"], 4) for figure, one in figures.items()})
 
 
-def _head(vectors: npt.NDArray[np.float32], items: TextItems) -> tuple[float, Answers, LabelCalibration]:
-    learnt, chosen, reported = items.parts
-
-    def judge(logits: npt.NDArray[np.floating]) -> float:
-        return mean_average_precision(logits, items.labels[chosen])
-
-    head, _ = best_linear_head(vectors[learnt], items.labels[learnt], vectors[chosen], judge)
-    return _judged(head.logits(vectors[chosen]), head.logits(vectors[reported]), items)
-
-
-def _tf_idf(items: TextItems) -> tuple[float, Answers, LabelCalibration]:
+def tf_idf(items: TextItems) -> tuple[Answers, float]:
+    """What counted words say of the items to report, and their mean average precision on those to choose by."""
     parts = [[items.texts[row] for row in part] for part in items.parts]
     reader = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2))
     learnt, chosen, reported = reader.fit_transform(parts[0]), reader.transform(parts[1]), reader.transform(parts[2])
-    labels = items.labels[items.parts[0]]
+    labels, wanted = items.labels[items.parts[0]], items.labels[items.parts[1]]
     tried = []
     for strength in STRENGTHS:
         of_chosen, of_reported = _logistic(learnt, labels, (chosen, reported), strength)
-        tried.append(_judged(of_chosen, of_reported, items))
-    return max(tried, key=lambda one: one[0])
+        calibration = LabelCalibration.fit(of_chosen, wanted)
+        tried.append((Answers.of(of_reported, calibration), mean_average_precision(of_chosen, wanted)))
+    return max(tried, key=lambda one: one[1])
 
 
 def _logistic(
@@ -113,14 +106,6 @@ def _logistic(
         for part, found in zip(asked, logits, strict=True):
             found[:, label] = model.decision_function(part)
     return logits
-
-
-def _judged(
-    chosen: npt.NDArray[np.floating], reported: npt.NDArray[np.floating], items: TextItems
-) -> tuple[float, Answers, LabelCalibration]:
-    wanted = items.labels[items.parts[1]]
-    calibration = LabelCalibration.fit(chosen, wanted)
-    return mean_average_precision(chosen, wanted), Answers.of(reported, calibration), calibration
 
 
 if __name__ == "__main__":

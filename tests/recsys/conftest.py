@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from recsys.bundle import load_bundle
 from recsys.config import read_config
 from recsys.run import run_training
+from tests.tiny_bert import save_tiny_bert
 from tests.worlds import chain_world
 
 TINY = (
@@ -69,28 +68,4 @@ def copied(bundle_folder, tmp_path):
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory):
     """A random two-layer BERT, mean-pooled, that spells English and Chinese letter by letter."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-
-    folder = tmp_path_factory.mktemp("encoder")
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,"
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + letter for letter in letters)]
-    pieces += list("电影戏剧红楼梦茶书")
-    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        bert = BertModel(
-            BertConfig(
-                vocab_size=len(pieces),
-                hidden_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                intermediate_size=128,
-                max_position_embeddings=64,
-            )
-        )
-    bert.save_pretrained(folder / "bert")
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    reader = Transformer(str(folder / "bert"), max_seq_length=64)
-    SentenceTransformer(modules=[reader, Pooling(64)], device="cpu").save(str(folder / "saved"))
-    return folder / "saved"
+    return save_tiny_bert(tmp_path_factory.mktemp("encoder"))

