@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from recsys.features import Vocabulary
 from recsys.interactions import Interactions
 from recsys.prior import TransitionPrior
 from recsys.recommend import Reorder
-from recsys.rerank import Reranker
+from recsys.rerank import Reranker, Reranking
 from recsys.towers import ItemTower, TwoTower, UserTower
 from recsys.transitions import TransitionCounter
 
@@ -78,6 +77,11 @@ class Bundle:
     fingerprint: str = ""
     """Of all core files; indexes and answers carry it."""
 
+    @property
+    def intents(self) -> tuple[str, ...]:
+        """The event types that can be asked for; none where the reranker has no heads."""
+        return () if self.reranker is None else self.reranker.intent_names
+
     def reorder(self, item_vectors: Tensor) -> Reorder | None:
         """What orders the retrieved: the reranker, else the prior, else nothing.
 
@@ -85,7 +89,7 @@ class Bundle:
             item_vectors: ``(more than N, D)`` unit rows, of items that came after training too.
         """
         if self.reranker is not None:
-            return partial(self.reranker.reorder, item_vectors=item_vectors)
+            return Reranking(self.reranker, item_vectors)
         return None if self.prior is None else self.prior.reorder
 
 

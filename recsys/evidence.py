@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from recsys.config import PriorConfig
 from recsys.histories import Histories, newest_events
 from recsys.interactions import DAY_S, Interactions
-from recsys.prior import TransitionPrior, log_share
+from recsys.prior import TransitionPrior
 from recsys.taxonomy import Taxonomy
 from recsys.transitions import TransitionCounter
 
@@ -69,9 +69,20 @@ class Popularity:
     def of(cls, train: Interactions, *, num_items: int) -> "Popularity":
         """Of the training rows, which have a clock."""
         assert train.occurred_at is not None
-        order = np.lexsort((train.occurred_at, train.item_idx))
-        sizes = np.bincount(train.item_idx, minlength=num_items + 1)
-        return cls(np.concatenate([[0], np.cumsum(sizes)]), train.occurred_at[order].astype(np.int64))
+        return cls.counted(train.item_idx.astype(np.int64), train.occurred_at, num_items=num_items)
+
+    @classmethod
+    def counted(
+        cls,
+        item_idx: npt.NDArray[np.int64],  # (R,)
+        occurred_at: npt.NDArray[np.int64],  # (R,)
+        *,
+        num_items: int,
+    ) -> "Popularity":
+        """From rows in any order, at least one; what is chosen need not be an item, if it is numbered like one."""
+        order = np.lexsort((occurred_at, item_idx))
+        sizes = np.bincount(item_idx, minlength=num_items + 1)
+        return cls(np.concatenate([[0], np.cumsum(sizes)]), occurred_at[order].astype(np.int64))
 
     def as_of(self, requested_at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The instant as of which a request is told what is popular: the rows know nothing of what came after them."""
@@ -171,7 +182,7 @@ class Evidence:
         cosines = cosines.clamp(-1, 1)  # −∞ where there is no candidate
         found = {"fit": cosines, **self._habits(cosines, known, histories)}
         found |= _likeness(candidates, histories.item_idx, item_vectors)
-        back = _steps_back(histories.item_idx)
+        back = steps_back(histories.item_idx)
         found["length"] = _each((histories.item_idx > 0).sum(1).float().log1p(), candidates)
         found |= self._interests(known, histories.item_idx, back)
         if self.popularity is not None:
@@ -201,14 +212,14 @@ class Evidence:
 
     def _habits(self, cosines: Tensor, known: Tensor, histories: Histories) -> dict[str, Tensor]:
         follows, item_idx = self.prior.counter, histories.item_idx
-        newest = item_idx.gather(1, histories.newest[:, None])[:, 0]
-        followed = torch.from_numpy(follows.scores(item_idx))
+        newest = item_idx.gather(1, histories.newest[:, None])
+        followed = follows.among(item_idx, known)
         bonus = self.prior.bonus_of(followed, known) if self.prior.weight else 0.0
         return {
             "blended": cosines / self.prior.temperature + bonus,
-            "follows": log_share(followed, known, floor=FLOOR),
-            "follows_newest": log_share(torch.from_numpy(follows.after(newest)), known, floor=FLOOR),
-            "comes_next": log_share(torch.from_numpy(self.comes_next.after(newest)), known, floor=FLOOR),
+            "follows": followed.log_share(floor=FLOOR),
+            "follows_newest": follows.among(newest, known).log_share(floor=FLOOR),
+            "comes_next": self.comes_next.among(newest, known).log_share(floor=FLOOR),
             "popular": follows.log_totals[known],
         }
 
@@ -260,10 +271,11 @@ def _likeness(candidates: Tensor, item_idx: Tensor, item_vectors: Tensor) -> dic
     newest = torch.where(real, torch.arange(item_idx.shape[1]), 0).amax(1)
     cosines = cosines.masked_fill(~real[:, None], -1.0)
     nearest = cosines.topk(min(NEAREST, cosines.shape[2]), dim=2).values
+    some = (torch.arange(nearest.shape[2]) < real.sum(1, keepdim=True)).float()[:, None]  # however long others are
     return {
         "like_newest": cosines[torch.arange(len(cosines)), :, newest],
         "like_any": nearest[..., 0],
-        "like_some": nearest.mean(2),
+        "like_some": (nearest * some).sum(2) / some.sum(2).clamp(min=1),
     }
 
 
@@ -274,7 +286,8 @@ def _returns(candidates: Tensor, item_idx: Tensor, back: Tensor) -> dict[str, Te
     return {"had": same.sum(2).float().log1p(), "had_gap": steps.amin(2).log1p()}
 
 
-def _steps_back(item_idx: Tensor) -> Tensor:  # (B, H) 0 at the newest
+def steps_back(item_idx: Tensor) -> Tensor:  # (B, H)
+    """How many events came after each of a history; 0 at the newest, and at padding on the right."""
     real = item_idx > 0
     return real.sum(1, keepdim=True) - real.cumsum(1)
 

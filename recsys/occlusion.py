@@ -13,28 +13,35 @@ from torch import Tensor
 
 from recsys.embed import embed_histories
 from recsys.histories import Histories
-from recsys.recommend import Recommender
+from recsys.recommend import Recommender, Reorder
+from recsys.rerank import Reranking
 
 MOST_TRIED = 20
 """The newest events; a history is read once for each."""
 
 
-def score_drops(recommender: Recommender, history: Histories, candidates: Tensor) -> Tensor:
+def score_drops(
+    recommender: Recommender, history: Histories, candidates: Tensor, *, intent: str | None = None
+) -> Tensor:
     """By how much each candidate's score falls when one event is taken out.
 
     Args:
         recommender: Whose scores are explained.
         history: One, of at least one event.
         candidates: ``(K,)`` item_idx.
+        intent: The event type they were ordered for; the score is then the log-odds of `Weighed.log_odds_for` it.
 
     Returns:
         ``(E, K)`` for the newest E events, oldest first; negative where the score rises.
+
+    Raises:
+        InputError: The recommender has no head for the intent.
     """
     tried = without_each(history)
     users = embed_histories(recommender.model, recommender.item_vectors, tried)  # (E + 1, D)
     cosines = users @ recommender.item_vectors[candidates].T
     asked = candidates.expand(len(users), -1)
-    scores = cosines if recommender.reorder is None else recommender.reorder(cosines, asked, tried)
+    scores = _scores(recommender.reorder, cosines, asked, tried, intent=intent)
     return scores[0] - scores[1:]
 
 
@@ -54,3 +61,11 @@ def without_each(history: Histories) -> Histories:
         if out > 0 and history.asked_at[0, out - 1] == history.occurred_at[0, out]:
             parts["asked_at"][row, out - 1] = history.asked_at[0, out]
     return Histories(**parts)
+
+
+def _scores(
+    reorder: Reorder | None, cosines: Tensor, candidates: Tensor, histories: Histories, *, intent: str | None
+) -> Tensor:  # (E + 1, K)
+    if intent is not None and isinstance(reorder, Reranking):
+        return reorder.weigh(cosines, candidates, histories).log_odds_for(intent)
+    return cosines if reorder is None else reorder(cosines, candidates, histories)

@@ -1,10 +1,10 @@
 """Retrieve, drop what was seen, reorder: the one path by which evaluation, notebooks and the service rank.
 
-Shapes: B histories, D width, K ranking length, N items.
+Shapes: B histories, C candidates, D width, K ranking length, N items, E event types with a head.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,18 @@ import torch
 from torch import Tensor
 
 from recsys.embed import embed_histories
+from recsys.errors import InputError
 from recsys.histories import Histories
+from recsys.intents import refusal
+from recsys.rerank import Reranking, Weighed
 from recsys.towers import TwoTower
 
 Search = Callable[[npt.NDArray[np.float32], int], tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
 """(B, D) unit rows and k → ids and cosines, both (B, k), best first; id −1 where there are fewer than k."""
 Reorder = Callable[[Tensor, Tensor, Histories], Tensor]
 """(B, C) cosines, (B, C) candidates, 0 where there is none, and B histories → (B, C) scores: prior or reranker."""
+Intent = str | Sequence[str | None] | None
+"""An event type that is wished for: by all histories, or by each; None wishes for none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +36,24 @@ class Ranking:
     """(K,) what the ranking is sorted by."""
     cosine: npt.NDArray[np.float32]
     """(K,) how well the towers think it fits."""
+    probability: npt.NDArray[np.float64] | None = None
+    """(K,) how likely the user chooses it next; NaN behind what was reranked. None where there is no reranker."""
+    intents: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """Event type → (K,) how likely the user does that with it now; NaN as above. Empty where there are no heads."""
+
+    def at(self, places: npt.NDArray[np.int64] | slice) -> "Ranking":
+        """What stands at some places of it, in their order."""
+        return Ranking(
+            self.item_idx[places],
+            self.score[places],
+            self.cosine[places],
+            None if self.probability is None else self.probability[places],
+            {event: likely[places] for event, likely in self.intents.items()},
+        )
 
     def first(self, k: int) -> "Ranking":
         """The best k of it."""
-        return Ranking(self.item_idx[:k], self.score[:k], self.cosine[:k])
+        return self.at(slice(k))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +65,19 @@ class Recommender:
     item_vectors: Tensor
     """(N + 1, D) unit rows, row 0 zeros."""
     reorder: Reorder | None
-    """None leaves the order of the search."""
+    """None leaves the order of the search. A `Reranking` says as well how likely each item is, and what for."""
     num_candidates: int
     """How many of the retrieved it may reorder; the rest keep their order behind them."""
     search: Search
     """Over the same vectors."""
 
     def recommend(
-        self, histories: Histories, *, k: int, seen: Sequence[npt.NDArray[np.int64]] | None = None
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        seen: Sequence[npt.NDArray[np.int64]] | None = None,
+        intent: Intent = None,
     ) -> list[Ranking]:
         """The best k items for each history.
 
@@ -61,12 +85,23 @@ class Recommender:
             histories: B of them, each with at least one event.
             k: How many; fewer come back only where fewer may be recommended.
             seen: Per history, item_idx that may not be recommended; None leaves nothing out.
+            intent: The event type that is wished for, such as "buy": items are ordered by how likely the user does that
+                with them now, and not by how likely they choose them at all.
+
+        Raises:
+            InputError: There is no head for an intent.
         """
         users = embed_histories(self.model, self.item_vectors, histories)
-        return self.rank(users, histories, k=k, seen=seen)
+        return self.rank(users, histories, k=k, seen=seen, intent=intent)
 
     def rank(
-        self, users: Tensor, histories: Histories, *, k: int, seen: Sequence[npt.NDArray[np.int64]] | None = None
+        self,
+        users: Tensor,
+        histories: Histories,
+        *,
+        k: int,
+        seen: Sequence[npt.NDArray[np.int64]] | None = None,
+        intent: Intent = None,
     ) -> list[Ranking]:
         """The best k items for users whose vectors are known already.
 
@@ -75,9 +110,26 @@ class Recommender:
             histories: Theirs.
             k: As in `recommend`.
             seen: As in `recommend`.
+            intent: As in `recommend`.
+
+        Raises:
+            InputError: There is no head for an intent.
         """
+        wished = [intent] * len(users) if intent is None or isinstance(intent, str) else list(intent)
+        candidates, cosines = self._retrieved(users, seen, wanted=max(k, self.num_candidates))
+        if not isinstance(self.reorder, Reranking):
+            _refuse(wished)
+            scores = rescore(self.reorder, self.num_candidates, cosines, candidates, histories)
+            return _rankings(candidates, cosines, scores, k=k)
+        head = slice(self.num_candidates)
+        weighed = self.reorder.weigh(cosines[:, head], candidates[:, head], histories)
+        return _rankings(candidates, cosines, _before(weighed.scores_for(wished), cosines), k=k, weighed=weighed)
+
+    def _retrieved(
+        self, users: Tensor, seen: Sequence[npt.NDArray[np.int64]] | None, *, wanted: int
+    ) -> tuple[Tensor, Tensor]:
+        """(B, wanted) item_idx that may be recommended, best first, 0 where there are fewer, and their cosines."""
         excluded = [np.zeros(0, np.int64)] * len(users) if seen is None else seen
-        wanted = max(k, self.num_candidates)
         # As many more as could be dropped: exactly the wanted number is left without asking the index for filters.
         depth = min(wanted + max(map(len, excluded)), len(self.item_vectors) - 1)
         ids, cosines = self.search(users.numpy(), depth)
@@ -87,21 +139,7 @@ class Recommender:
             kept = np.flatnonzero((ids[row] > 0) & ~np.isin(ids[row], unwanted))[:wanted]
             candidates[row, : len(kept)] = ids[row, kept]
             kept_cosines[row, : len(kept)] = cosines[row, kept]
-        scores = rescore(
-            self.reorder,
-            self.num_candidates,
-            torch.from_numpy(kept_cosines),
-            torch.from_numpy(candidates),
-            histories,
-        )
-        best, order = torch.sort(scores, dim=1, descending=True, stable=True)
-        rankings = []
-        for row in range(len(users)):
-            places = order[row, : min(k, np.count_nonzero(candidates[row]))].numpy()
-            rankings.append(
-                Ranking(candidates[row, places], best[row, : len(places)].numpy(), kept_cosines[row, places])
-            )
-        return rankings
+        return torch.from_numpy(candidates), torch.from_numpy(kept_cosines)
 
 
 def rescore(
@@ -121,8 +159,7 @@ def rescore(
     """
     if reorder is None:
         return cosines
-    head = reorder(cosines[:, :num_candidates], candidates[:, :num_candidates], histories)
-    return torch.cat([head, behind(head, cosines[:, num_candidates:])], dim=1)
+    return _before(reorder(cosines[:, :num_candidates], candidates[:, :num_candidates], histories), cosines)
 
 
 def behind(head: Tensor, cosines: Tensor) -> Tensor:
@@ -150,3 +187,52 @@ def exact_search(item_vectors: Tensor) -> Search:
         return rows[:, :k].numpy() + 1, best[:, :k].numpy()
 
     return search
+
+
+def _before(head: Tensor, cosines: Tensor) -> Tensor:
+    """The scores of the first candidates, and those of all others `behind` them: (B, fewer) and (B, C) → (B, C)."""
+    return torch.cat([head, behind(head, cosines[:, head.shape[1] :])], dim=1)
+
+
+def _rankings(
+    candidates: Tensor,  # (B, C)
+    cosines: Tensor,  # (B, C)
+    scores: Tensor,  # (B, C)
+    *,
+    k: int,
+    weighed: Weighed | None = None,  # of the first candidates
+) -> list[Ranking]:  # (B,)
+    best, order = torch.sort(scores, dim=1, descending=True, stable=True)
+    best, order = best[:, :k], order[:, :k]
+    items, fit = candidates.gather(1, order), cosines.gather(1, order)
+    probability, doing = (None, None) if weighed is None else _likely(weighed, order)
+    events = () if weighed is None else weighed.reranker.intent_names
+    rankings = []
+    for row, length in enumerate((items > 0).sum(1).tolist()):
+        place = row, slice(length)
+        rankings.append(
+            Ranking(
+                items[place].numpy(),
+                best[place].numpy(),
+                fit[place].numpy(),
+                None if probability is None else probability[place].numpy(),
+                {} if doing is None else {event: doing[*place, at].numpy() for at, event in enumerate(events)},
+            )
+        )
+    return rankings
+
+
+def _likely(weighed: Weighed, order: Tensor) -> tuple[Tensor, Tensor]:  # (B, K), (B, K, E)
+    """How likely the items at some places are chosen, and done what with; NaN behind those that were weighed."""
+    weighed_places = weighed.candidates.shape[1]
+    behind_them, places = order >= weighed_places, order.clamp(max=weighed_places - 1)
+    return (
+        weighed.probabilities.gather(1, places).masked_fill(behind_them, torch.nan),
+        weighed.doing(places).masked_fill(behind_them[..., None], torch.nan),
+    )
+
+
+def _refuse(wished: Sequence[str | None]) -> None:
+    for intent in wished:
+        if intent is not None:
+            raise InputError(f"intent: {refusal(intent, ())}")

@@ -5,6 +5,7 @@ Shapes: Q cases, N items, D width.
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,15 +33,17 @@ from recsys.calibration import expected_calibration_error
 from recsys.card import CARD
 from recsys.embed import embed_cases
 from recsys.evaluate import Judged, judge, target_ranks
+from recsys.event_evidence import EventEvidence
 from recsys.evidence import Evidence
 from recsys.figures import Ground, cases_frame, rankings_frame, report
 from recsys.histories import case_histories
+from recsys.intent_report import intent_figures
 from recsys.interactions import Interactions
 from recsys.interests import bundle_taxonomy
 from recsys.metrics import ndcg
 from recsys.ranking import OUT, mask_seen, top_k
 from recsys.recommend import Reorder, behind, rescore
-from recsys.rerank import Reranker
+from recsys.rerank import Reranker, Reranking
 from recsys.run import bundle_split
 from recsys.split import Cases, Rows, Split, thinned, without_request_time
 from recsys.train import VALIDATION_CASES, item_counts
@@ -105,6 +108,10 @@ def evaluate_bundle(
     metrics = report(judged, ground, said, best=best)
     if bundle.reranker is not None:
         metrics["calibration"] = {RERANKED: _calibration(bundle.reranker, judged[RERANKED], test, interactions)}
+        if bundle.intents:
+            metrics["intents"] = intent_figures(
+                bundle, scorers[TOWERS], test, allow_repeats=protocol.allow_repeats, seed=seed
+            )
     return metrics, rankings_frame(judged, ground), cases_frame(ground)
 
 
@@ -134,7 +141,7 @@ def tower_scorers(bundle: Bundle, *, allow_repeats: bool) -> dict[str, Scorer]:
     if bundle.prior is not None:
         scorers[BLENDED] = partial(reordered, bundle.prior.reorder)
     if bundle.reranker is not None:
-        scorers[RERANKED] = partial(reordered, partial(bundle.reranker.reorder, item_vectors=item_vectors))
+        scorers[RERANKED] = partial(reordered, Reranking(bundle.reranker, item_vectors))
     return scorers
 
 
@@ -182,13 +189,22 @@ def _audited_split(bundle: Bundle) -> Split:
     if bundle.reranker is not None and bundle.prior is not None:
         used = bundle.reranker.evidence
         allowed = Evidence.of(split.train, bundle_taxonomy(bundle), bundle.prior, returns=used.returns)
-        for name, tensor in allowed.tensors().items():
-            if not torch.equal(tensor, used.tensors()[name]):
-                raise LeakError(
-                    f"the reranker's evidence ({name}) is not that of the training rows: something held out, or later, "
-                    "was counted. Train again."
-                )
+        _refuse_other_evidence(used.tensors(), allowed.tensors())
+        if (heads := bundle.reranker.intents) is not None:
+            events = EventEvidence.of(
+                split.train, heads.names, allowed.interests, request_time=heads.evidence.request_time
+            )
+            _refuse_other_evidence(heads.evidence.tensors(), events.tensors())
     return split
+
+
+def _refuse_other_evidence(used: Mapping[str, Tensor], allowed: Mapping[str, Tensor]) -> None:
+    for name, tensor in allowed.items():
+        if not torch.equal(tensor, used[name]):
+            raise LeakError(
+                f"the reranker's evidence ({name}) is not that of the training rows: something held out, or later, "
+                "was counted. Train again."
+            )
 
 
 def _calibration(reranker: Reranker, judged: Judged, cases: Cases, interactions: Interactions) -> dict[str, float]:

@@ -1,14 +1,16 @@
 """The reranker: how likely this user is to choose this candidate now, by all the evidence there is.
 
 It is learnt on the retriever's own candidates for the validation cases, which neither the towers nor the counts behind
-the evidence have learnt from; test cases are later still. Retrieval stays a pure inner product.
+the evidence have learnt from; test cases are later still. Retrieval stays a pure inner product. Where interactions are
+of several event types it has a head for each (recsys.intents), and can order by how likely one of them is.
 
-Shapes: Q cases, B histories, C candidates, F kinds of evidence.
+Shapes: Q cases, B histories, C candidates, K places of them, F kinds of evidence, E event types told apart.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,8 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recsys.calibration import Platt, fit_platt
+from recsys.errors import InputError
+from recsys.event_evidence import EventEvidence
 from recsys.evidence import GROUPS, HISTORY_ITEMS, Evidence
 from recsys.histories import Histories, case_histories
+from recsys.intents import Intents, fit_intents, part_of, refusal
 from recsys.interactions import Interactions
 from recsys.listwise import EMPTY, ListwiseNets, fit_listwise
 from recsys.prior import TransitionPrior
@@ -36,6 +41,23 @@ class Reranker:
     nets: ListwiseNets
     platt: Platt
     """From a candidate's log-share of its list to the probability that it is the one chosen."""
+    intents: Intents | None = None
+    """What will be done with it; None where there are no event types to tell apart, or nothing tells them apart."""
+
+    @property
+    def intent_names(self) -> tuple[str, ...]:
+        """(E,) the event types that can be asked for."""
+        return () if self.intents is None else self.intents.names
+
+    def heads_for(self, intent: str) -> tuple[Intents, int]:
+        """The heads, and which of them an event type is.
+
+        Raises:
+            InputError: There is none for it.
+        """
+        if self.intents is None or intent not in self.intents.names:
+            raise InputError(f"intent: {refusal(intent, self.intent_names)}")
+        return self.intents, self.intents.names.index(intent)
 
     def reorder(self, cosines: Tensor, candidates: Tensor, histories: Histories, *, item_vectors: Tensor) -> Tensor:
         """Scores of the candidates.
@@ -49,11 +71,22 @@ class Reranker:
         Returns:
             ``(B, C)``; higher is better, −∞ where there is no candidate. A candidate's score depends on no other one.
         """
+        return self.weigh(cosines, candidates, histories, item_vectors=item_vectors).scores
+
+    def weigh(self, cosines: Tensor, candidates: Tensor, histories: Histories, *, item_vectors: Tensor) -> "Weighed":
+        """All that is said of the candidates, from one look at the evidence; the arguments are those of `reorder`."""
         measured = self.evidence.measure(cosines, candidates, histories, item_vectors)
-        return self.nets.scores(measured).masked_fill(candidates == 0, -torch.inf)
+        scores = self.nets.scores(measured).masked_fill(candidates == 0, -torch.inf)
+        return Weighed(self, candidates, histories, measured, scores)
 
     def parts(
-        self, cosines: Tensor, candidates: Tensor, histories: Histories, *, item_vectors: Tensor
+        self,
+        cosines: Tensor,
+        candidates: Tensor,
+        histories: Histories,
+        *,
+        item_vectors: Tensor,
+        intent: str | None = None,
     ) -> dict[str, Tensor]:
         """By how much each group of evidence raises a candidate's score over what it is for a common candidate.
 
@@ -62,10 +95,15 @@ class Reranker:
             candidates: As in `reorder`.
             histories: As in `reorder`.
             item_vectors: As in `reorder`.
+            intent: An event type they are ordered for, which is a part of its own.
 
         Returns:
             Group → ``(B, C)``: the score less what it would be with the group's evidence at its mean. Networks bend, so
-            the parts need not add up.
+            the parts need not add up. Of the intent: the logarithm of how much likelier its event type is with the
+            candidate than among all events.
+
+        Raises:
+            InputError: There is no head for the intent.
         """
         measured = self.evidence.measure(cosines, candidates, histories, item_vectors)
         whole = self.nets.scores(measured)
@@ -76,6 +114,10 @@ class Reranker:
                 common = measured.clone()
                 common[..., columns] = self.nets.mean[columns]
                 parts[group] = whole - self.nets.scores(common)
+        if intent is not None:
+            heads, number = self.heads_for(intent)
+            usual = heads.named * heads.evidence.usual[number]
+            parts["intent"] = (heads.shares(measured, candidates, histories)[..., number] / usual).log().float()
         return parts
 
     def probabilities(self, scores: Tensor) -> Tensor:
@@ -85,22 +127,113 @@ class Reranker:
     def tensors(self) -> dict[str, Tensor]:
         """What `from_tensors` needs beside `facts` and the prior, for a safetensors file."""
         parts = {"evidence": self.evidence.tensors(), "nets": self.nets.tensors()}
+        if self.intents is not None:
+            parts["intents"] = self.intents.tensors()
         return {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
 
     def facts(self) -> str:
         """What is no tensor, as JSON."""
-        return json.dumps({"names": self.evidence.names, "returns": self.evidence.returns, **asdict(self.platt)})
+        intents = {} if self.intents is None else {"intents": self.intents.facts()}
+        own = {"names": self.evidence.names, "returns": self.evidence.returns, **asdict(self.platt)}
+        return json.dumps(own | intents)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], facts: str, prior: TransitionPrior) -> "Reranker":
         """The reverse of `tensors` and `facts`."""
         said = json.loads(facts)
+        evidence = Evidence.from_tensors(part_of(tensors, "evidence."), prior, returns=said["returns"])
+        intents = None
+        if "intents" in said:
+            intents = Intents.from_tensors(part_of(tensors, "intents."), said["intents"], evidence.interests)
+        nets = ListwiseNets.from_tensors(part_of(tensors, "nets."))
+        return cls(evidence, nets, Platt(said["slope"], said["offset"]), intents)
 
-        def part(name: str) -> dict[str, Tensor]:
-            return {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
 
-        evidence = Evidence.from_tensors(part("evidence."), prior, returns=said["returns"])
-        return cls(evidence, ListwiseNets.from_tensors(part("nets.")), Platt(said["slope"], said["offset"]))
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """What a reranker says of candidates."""
+
+    reranker: Reranker
+    candidates: Tensor
+    """(B, C) item_idx, 0 where there are fewer."""
+    histories: Histories
+    measured: Tensor
+    """(B, C, F)"""
+    scores: Tensor
+    """(B, C) as `Reranker.reorder` gives them."""
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """(B, C) that each is what the user chooses next, as `Reranker.probabilities` has it."""
+        return self.reranker.probabilities(self.scores)
+
+    def doing(self, places: Tensor | None = None) -> Tensor:
+        """P(the user does e with the candidate now).
+
+        Args:
+            places: ``(B, K)`` the candidates that are asked about; all of them unless given.
+
+        Returns:
+            ``(B, K, E)`` float64, the event types in the order of `Intents.names`; no columns where there are no heads.
+        """
+        measured, candidates, probabilities = self.measured, self.candidates, self.probabilities
+        if places is not None:
+            candidates, probabilities = candidates.gather(1, places), probabilities.gather(1, places)
+            measured = measured.gather(1, places[..., None].expand(-1, -1, measured.shape[2]))
+        heads = self.reranker.intents
+        if heads is None:
+            return probabilities[..., None][..., :0]
+        return probabilities[..., None] * heads.shares(measured, candidates, self.histories)
+
+    def scores_for(self, intents: Sequence[str | None]) -> Tensor:
+        """`scores`; in the rows of histories with an intent the logarithm of how likely the user is `doing` it.
+
+        Args:
+            intents: ``(B,)`` event types.
+
+        Returns:
+            ``(B, C)``; −∞ where there is no candidate.
+
+        Raises:
+            InputError: There is no head for one of them.
+        """
+        numbers = [-1 if intent is None else self.reranker.heads_for(intent)[1] for intent in intents]
+        wanted = torch.tensor(numbers)[:, None]  # (B, 1)
+        if not (wanted >= 0).any():
+            return self.scores
+        each = self.doing()
+        asked = wanted.clamp(min=0)[..., None].expand(*each.shape[:2], 1)
+        likely = each.gather(2, asked)[..., 0].log().float().masked_fill(self.candidates == 0, -torch.inf)
+        return torch.where(wanted >= 0, likely, self.scores)
+
+    def log_odds_for(self, intent: str) -> Tensor:
+        """(B, C) what `scores_for` an intent is sorted by, less what all candidates of a list have in common.
+
+        A candidate's depends on no other one, so that it can be compared between histories.
+
+        Raises:
+            InputError: There is no head for it.
+        """
+        heads, number = self.reranker.heads_for(intent)
+        shares = heads.shares(self.measured, self.candidates, self.histories)[..., number]
+        return self.reranker.platt.slope * self.scores + shares.log()
+
+
+@dataclass(frozen=True, eq=False)
+class Reranking:
+    """A reranker with the item vectors as they stand: what a recommender reorders by, and asks how likely each is."""
+
+    reranker: Reranker
+    item_vectors: Tensor
+    """(more than N, D) unit rows, of items that came after training too."""
+
+    def __call__(self, cosines: Tensor, candidates: Tensor, histories: Histories) -> Tensor:
+        """`Reranker.reorder`."""
+        return self.weigh(cosines, candidates, histories).scores
+
+    def weigh(self, cosines: Tensor, candidates: Tensor, histories: Histories) -> Weighed:
+        """`Reranker.weigh`."""
+        return self.reranker.weigh(cosines, candidates, histories, item_vectors=self.item_vectors)
 
 
 def fit_reranker(
@@ -113,8 +246,9 @@ def fit_reranker(
     *,
     request_time: bool,
     seed: int,
+    events: EventEvidence | None = None,
 ) -> Reranker | None:
-    """Learn to order what was retrieved for held-out cases.
+    """Learn to order what was retrieved for held-out cases, and what is done with what is chosen.
 
     Cases whose target was not retrieved say nothing about the order of the retrieved, but do about how likely any of
     them is.
@@ -128,23 +262,27 @@ def fit_reranker(
         item_vectors: ``(N + 1, D)``.
         request_time: Whether requests know their instant.
         seed: Of folds and weights.
+        events: From the training rows; None where event types are not to be told apart.
 
     Returns:
         None where there are too few cases, or where unseen targets do not get likelier than under the prior, which
         saw them.
     """
-    targets = torch.from_numpy(interactions.item_idx[cases.first_targets()].astype(np.int64))
+    rows = cases.first_targets()
+    targets = torch.from_numpy(interactions.item_idx[rows].astype(np.int64))
     found = candidates == targets[:, None]
-    hit = found.any(1)
+    hit, chosen = found.any(1), found.int().argmax(1)
     if int(hit.sum()) < FEWEST_CASES:
         return None
-    measured = []
+    measured, told = [], []
     for at in range(0, len(cases), CASES_AT_ONCE):
-        rows = slice(at, at + CASES_AT_ONCE)
-        histories = case_histories(interactions, cases[rows], length=HISTORY_ITEMS, request_time=request_time)
-        measured.append(evidence.measure(cosines[rows], candidates[rows], histories, item_vectors))
-    empty, chosen = candidates == 0, found.int().argmax(1)
-    lists = torch.cat(measured)
+        some = slice(at, at + CASES_AT_ONCE)
+        histories = case_histories(interactions, cases[some], length=HISTORY_ITEMS, request_time=request_time)
+        measured.append(evidence.measure(cosines[some], candidates[some], histories, item_vectors))
+        if events is not None:
+            of_target = measured[-1][torch.arange(len(histories.item_idx)), chosen[some]][:, None]
+            told.append(events.measure(of_target, targets[some, None], histories)[:, 0])
+    empty, lists = candidates == 0, torch.cat(measured)
     nets, unseen = fit_listwise(lists[hit], empty[hit], chosen[hit], seed=seed)
     blended = lists[hit][..., evidence.names.index("blended")].masked_fill(empty[hit], EMPTY)
     if _misfit_sharpened(blended, chosen[hit]) <= F.cross_entropy(unseen, chosen[hit]):
@@ -152,7 +290,12 @@ def fit_reranker(
     scores = nets.scores(lists).masked_fill(empty, -torch.inf)
     scores[hit] = unseen.masked_fill(empty[hit], -torch.inf)
     real = ~empty
-    return Reranker(evidence, nets, fit_platt(_log_shares(scores)[real].numpy(), found[real].numpy()))
+    platt = fit_platt(_log_shares(scores)[real].numpy(), found[real].numpy())
+    intents = None
+    if events is not None:
+        happened = events.number_of[torch.from_numpy(interactions.event[rows].astype(np.int64))]
+        intents = fit_intents(events, torch.cat(told)[hit], happened[hit], seed=seed)
+    return Reranker(evidence, nets, platt, intents)
 
 
 def _log_shares(scores: Tensor) -> Tensor:

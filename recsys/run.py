@@ -17,6 +17,7 @@ from recsys.embed import embed_cases, embed_items
 from recsys.encoder_choice import settle_encoder
 from recsys.encoders import TextEncoder
 from recsys.evaluate import CASES_AT_ONCE
+from recsys.event_evidence import EventEvidence, types_told_apart
 from recsys.evidence import Evidence
 from recsys.features import EncodeText, Vocabulary, item_features
 from recsys.histories import case_histories
@@ -116,29 +117,42 @@ def learn_prior(split: Split, cases: Cases, queries: Tensor, item_vectors: Tenso
     )
 
 
-def learn_reranker(bundle: Bundle, split: Split) -> Reranker | None:
+def reranker_evidence(bundle: Bundle, split: Split) -> Evidence:
+    """All that the reranker of a bundle, which has a prior, may read of the training rows."""
+    assert bundle.prior is not None
+    returns = not bundle.config.train.exclude_seen
+    return Evidence.of(split.train, bundle_taxonomy(bundle), bundle.prior, returns=returns)
+
+
+def learn_reranker(bundle: Bundle, split: Split, *, evidence: Evidence | None = None) -> Reranker | None:
     """Learn to order what the bundle retrieves for its validation cases; None where that does not pay.
 
     Args:
         bundle: Towers, prior and query vectors; a reranker it has already is not looked at.
         split: Of the bundle; the test part is not looked at.
+        evidence: What it reads instead of `reranker_evidence`.
     """
-    config, prior = bundle.config, bundle.prior
-    if prior is None or not config.rerank.enabled:
+    config = bundle.config
+    if bundle.prior is None or not config.rerank.enabled:
         return None
-    returns = not config.train.exclude_seen
+    evidence = evidence or reranker_evidence(bundle, split)
     cases = thinned(split.validation, VALIDATION_CASES)
     queries, item_vectors = torch.from_numpy(bundle.query_vectors), torch.from_numpy(bundle.item_vectors)
-    candidates, cosines = _retrieved(split, cases, queries, item_vectors, config, allow_repeats=returns)
+    candidates, cosines = _retrieved(split, cases, queries, item_vectors, config, allow_repeats=evidence.returns)
+    asks_when = config.user_tower.request_time
+    events = None
+    if names := types_told_apart(split.train, cases, split.interactions):
+        events = EventEvidence.of(split.train, names, evidence.interests, request_time=asks_when)
     return fit_reranker(
-        Evidence.of(split.train, bundle_taxonomy(bundle), prior, returns=returns),
+        evidence,
         split.interactions,
         cases,
         candidates,
         cosines,
         item_vectors,
-        request_time=config.user_tower.request_time,
+        request_time=asks_when,
         seed=config.seed,
+        events=events,
     )
 
 

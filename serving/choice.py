@@ -41,5 +41,4 @@ def choose(ranking: Ranking, items: LiveItems, *, k: int, wish: Diversity | None
     vectors = items.vectors.numpy()[ranking.item_idx]  # (P, D)
     categories = [items.categories(item_idx) for item_idx in ranking.item_idx.tolist()]
     places = diversified(ranking.score, vectors, categories, k=k, wish=wish)
-    chosen = Ranking(ranking.item_idx[places], ranking.score[places], ranking.cosine[places])
-    return Choice(chosen, places, price(ranking.score, vectors, places, k=k))
+    return Choice(ranking.at(places), places, price(ranking.score, vectors, places, k=k))

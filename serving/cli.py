@@ -103,11 +103,15 @@ def recommend(
         str | None, typer.Option(help="As of when: unix seconds or ISO 8601, UTC unless it says otherwise.")
     ] = None,
     exclude_seen: Annotated[bool, typer.Option(help="Leave out what the history holds.")] = True,
+    intent: Annotated[
+        str | None, typer.Option(help="Order by how likely the user does this with an item: buy, view, …")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say what brought each item here.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as the HTTP service answers.")] = False,
 ) -> None:
     """Recommend items to a user, to a history, or to a stranger, as a service of this bundle would answer now."""
     from serving.opening import open_service
+    from serving.refusals import RefusedError
     from serving.settings import read_settings
     from serving.state import state_left_by_a_service
 
@@ -117,10 +121,14 @@ def recommend(
         k=k,
         requested_at=None if requested_at is None else _unix_seconds(requested_at),
         exclude_seen=exclude_seen,
+        intent=intent,
         explain=explain,
     )
     state = state_left_by_a_service(bundle, read_settings().state)
-    answer = open_service(bundle, state=state).recommend(request)
+    try:
+        answer = open_service(bundle, state=state).recommend(request)
+    except RefusedError as refusal:
+        raise InputError(f"--{refusal}") from None
     if as_json:
         typer.echo(answer.model_dump_json(exclude_none=True))
     else:
@@ -160,10 +168,16 @@ def _print_answer(answer: "RecommendAnswer") -> None:
     table.add_column("item_id", no_wrap=True)
     table.add_column("title")
     table.add_column("score", justify="right")
+    events = list(next((item.intents for item in answer.items if item.intents), {}))
+    likely = ["probability", *events] if any(item.probability is not None for item in answer.items) else []
+    for heading in likely:
+        table.add_column(heading, justify="right")
     if explained:
         table.add_column("because of")
     for rank, item in enumerate(answer.items, start=1):
         cells = [str(rank), item.item_id, item.title, f"{item.score:.3f}"]
+        shares = {"probability": item.probability, **(item.intents or {})}
+        cells += ["" if shares.get(name) is None else f"{shares[name]:.4f}" for name in likely]
         if item.reasons:
             carriers = item.reasons.followed or item.reasons.alike
             cells.append(", ".join(carrier.title or carrier.item_id for carrier in carriers))

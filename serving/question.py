@@ -12,6 +12,7 @@ import numpy.typing as npt
 from index.filters import Filter
 from recsys.bundle import Bundle
 from recsys.histories import Histories, gather_histories
+from recsys.intents import refusal
 from recsys.interactions import DAY_S, Interactions
 from serving.history import Event, before, bundle_rows, extended, merged, new_to
 from serving.live_items import LiveItems
@@ -95,9 +96,11 @@ def read_question(
         now: Unix seconds: when the request was made, if it does not say.
 
     Raises:
-        RefusedError: A filter or an item of the request asks about what the catalogue does not have.
+        RefusedError: A filter or an item of the request asks about what the catalogue does not have, or there is no
+            such intent.
         UnavailableError: A text must be read and there is no encoder.
     """
+    _refuse_unknown_intent(request.intent, bundle)
     requested_at = _instant(request, kept.events, now)
     kinds = _Kinds(bundle.interactions.event_names, usual_event)
     own = bundle_rows(bundle.interactions, None if kept.forgotten else request.user_id)
@@ -120,15 +123,16 @@ def read_question(
         )
         for one in in_time
     ]
+    history = extended(past, told)
     return Question(
-        history=extended(past, told),
+        history=history,
         num_stored=len(past),
         requested_at=requested_at,
         filters=None if request.filters is None else _filter(request.filters, bundle, items),
         brings_items=bool(brought),
         warnings=[
             *_about_user(request.user_id, kept, nothing_stored=not len(own) and not kept.events),
-            *_about_request(request, bundle),
+            *_about_request(request, bundle, stranger=not len(history)),
             *_left_out("stored events", "the catalogue does not hold", _unknown(stored, items)),
             *_left_out("history", "the catalogue does not hold", _unknown(request.history, items, brought)),
             *_left_out("history", "later than the request:", [one.item_id for one in late]),
@@ -147,6 +151,11 @@ class _Kinds:
 
     def number(self, name: str | None) -> int:
         return self.usual if name is None or name not in self.names else list(self.names).index(name)
+
+
+def _refuse_unknown_intent(intent: str | None, bundle: Bundle) -> None:
+    if intent is not None and intent not in bundle.intents:
+        raise RefusedError(("intent",), refusal(intent, bundle.intents))
 
 
 def _instant(request: RecommendRequest, stored: Sequence[StoredEvent], now: int) -> int:
@@ -218,8 +227,10 @@ def _about_user(user_id: str | None, kept: UserEvents, *, nothing_stored: bool) 
     return [f"user_id: nothing is stored of {user_id!r}."] if nothing_stored else []
 
 
-def _about_request(request: RecommendRequest, bundle: Bundle) -> list[str]:
+def _about_request(request: RecommendRequest, bundle: Bundle, *, stranger: bool) -> list[str]:
     warnings = []
+    if request.intent is not None and stranger:
+        warnings.append("intent: nothing is known of the user, so the answer is what is popular, whatever for.")
     if request.requested_at is not None and bundle.interactions.occurred_at is None:
         warnings.append("requested_at: the bundle's interactions have no clock, so all that is stored was read.")
     if request.place is not None and bundle.model.user_tower.place is None:

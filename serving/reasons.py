@@ -37,6 +37,7 @@ def explain(
     places: Items,  # (K,)
     carrier: Name,
     interests: Callable[[int], Sequence[str]],
+    intent: str | None = None,
 ) -> list[Reasons]:  # (K,)
     """The reasons of each item of a ranking.
 
@@ -48,15 +49,16 @@ def explain(
         places: Where each of the K stood before diversity moved it: the prior only blends into the first.
         carrier: Names an item_idx and gives it a weight.
         interests: Of an item.
+        intent: The event type the ranking was made for.
     """
     items = history.item_idx[0][history.item_idx[0] > 0].numpy()  # (H,)
     vectors = recommender.item_vectors.numpy()
     distinct = np.unique(items)
     cosines = vectors[distinct] @ vectors[ranking.item_idx].T  # (M, K)
     followed = _followed(bundle, items, ranking, carrier)
-    drops = score_drops(recommender, history, torch.from_numpy(ranking.item_idx)).numpy()  # (E, K)
+    drops = score_drops(recommender, history, torch.from_numpy(ranking.item_idx), intent=intent).numpy()  # (E, K)
     tried = items[len(items) - len(drops) :]
-    parts = _parts(bundle, history, ranking, recommender)
+    parts = _parts(bundle, history, ranking, recommender, intent=intent)
     held = Counter(name for item in items.tolist() for name in interests(item))
     return [
         Reasons(
@@ -122,10 +124,10 @@ def _prior_part(bundle: Bundle, ranking: Ranking, row: int, *, place: int) -> fl
 
 
 def _parts(
-    bundle: Bundle, history: Histories, ranking: Ranking, recommender: Recommender
+    bundle: Bundle, history: Histories, ranking: Ranking, recommender: Recommender, *, intent: str | None
 ) -> Mapping[str, npt.NDArray[np.float32]]:  # group → (K,)
     if bundle.reranker is None or not len(ranking.item_idx):
         return {}
     cosines, candidates = torch.from_numpy(ranking.cosine)[None], torch.from_numpy(ranking.item_idx)[None]
-    parts = bundle.reranker.parts(cosines, candidates, history, item_vectors=recommender.item_vectors)
+    parts = bundle.reranker.parts(cosines, candidates, history, item_vectors=recommender.item_vectors, intent=intent)
     return {group: part[0].numpy() for group, part in parts.items()}

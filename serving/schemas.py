@@ -59,6 +59,7 @@ class RecommendRequest(RequestModel):
                 {"user_id": "196", "k": 10},
                 {"history": [{"item_id": "242"}, {"item_id": "302", "event": "view"}], "k": 5, "explain": True},
                 {"user_id": "196", "requested_at": 881_250_949, "exclude_seen": False},
+                {"user_id": "196", "intent": "buy", "exclude_seen": False},
                 {
                     "history": [{"item_id": "unheard-of", "item": {"title": "Heat 2", "categories": ["Crime"]}}],
                     "filters": {"any_of": ["Crime"]},
@@ -84,6 +85,9 @@ class RecommendRequest(RequestModel):
     """Which items may be in the answer."""
     diversity: Diversity | None = None
     """How unlike each other they should be."""
+    intent: Name | None = None
+    """What the user should do with the items, `buy` perhaps: they are ordered by how likely that is, instead of how
+    likely the user turns to them at all. `intents` of /v1/model names those the bundle knows."""
     explain: bool = False
     """Say of each item what brought it here."""
 
@@ -129,7 +133,8 @@ class Reasons(AnswerModel):
     interests: list[str] = Field([])
     """What the item is of and the history is of as well, what the history has most of first."""
     parts: dict[str, float] = Field({})
-    """What each kind of evidence adds to the score of a common candidate, where the bundle has a reranker."""
+    """What each kind of evidence adds to the score of a common candidate, where the bundle has a reranker; `intent` is
+    the logarithm of how much likelier what was asked for is with this item than with any."""
     followed: list[Carrier] = Field([])
     """Items of the history that this one often comes after, the strongest first."""
     alike: list[Carrier] = Field([])
@@ -144,7 +149,14 @@ class RecommendedItem(AnswerModel):
     title: str
     """What a person calls it; empty where nobody said."""
     score: float
-    """What the ranking is sorted by; comparable within one answer only."""
+    """What the ranking is sorted by; comparable within one answer only. With an intent it is the logarithm of how
+    likely that is, for as many items as are reranked."""
+    probability: float | None = None
+    """How likely it is what the user turns to next, as far as what may be recommended holds it; where the bundle has a
+    reranker, for as many items as that reranks. Calibrated on held-out cases."""
+    intents: dict[str, float] | None = None
+    """Event type → how likely the user does that with it now; their sum is at most `probability`. Where the bundle
+    tells event types apart."""
     reasons: Reasons | None = None
     """Only where they were asked for."""
 
@@ -216,7 +228,9 @@ class ModelDescription(AnswerModel):
     interactions: int
     """Of those users."""
     event_names: list[str]
-    """The kinds of event this bundle tells apart."""
+    """The kinds of event in its interactions."""
+    intents: list[str]
+    """Those that a request may ask for; empty where nothing tells them apart."""
     has_clock: bool
     """Whether its interactions have an instant; without one, requests are read in order alone."""
     index: dict[str, Any]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,7 @@ class Service:
             users=len(bundle.interactions.user_ids),
             interactions=len(bundle.interactions),
             event_names=[name for name in bundle.interactions.event_names if name],
+            intents=list(bundle.intents),
             has_clock=bundle.interactions.occurred_at is not None,
             index={**to_json(self.index.kind), "items": len(self.index)},
             config=bundle.config.model_dump(mode="json"),
@@ -233,6 +235,7 @@ class Service:
             stacked(histories),
             k=max(self._depth(request) for _, request in asked),
             seen=[question.seen if request.exclude_seen else nothing for question, request in asked],
+            intent=[request.intent for _, request in asked],
         )
         # A longer ranking begins with the shorter one, so the longest k serves all.
         return [ranking.first(self._depth(request)) for ranking, (_, request) in zip(rankings, asked, strict=True)]
@@ -270,12 +273,13 @@ class Service:
             places=chosen.places,
             carrier=self._carrier,
             interests=self.items.categories,
+            intent=request.intent,
         )
         return [item.model_copy(update={"reasons": why}) for item, why in zip(items, reasons, strict=True)]
 
     def _items(self, ranking: Ranking) -> list[RecommendedItem]:
-        pairs = zip(ranking.item_idx.tolist(), ranking.score.tolist(), strict=True)
-        return [RecommendedItem(**self._names(item_idx), score=score) for item_idx, score in pairs]
+        pairs = zip(ranking.item_idx.tolist(), ranking.score.tolist(), _likelihoods(ranking), strict=True)
+        return [RecommendedItem(**self._names(item_idx), score=score, **likely) for item_idx, score, likely in pairs]
 
     def _about_length(self, request: RecommendRequest, items: list[RecommendedItem]) -> list[str]:
         if len(items) == request.k:
@@ -293,6 +297,19 @@ class Service:
     def _names(self, item_idx: int) -> dict[str, str]:
         name = self.items.name(item_idx)
         return {"item_id": name.item_id, "title": name.title}
+
+
+def _likelihoods(ranking: Ranking) -> list[dict[str, Any]]:  # (K,)
+    """What is said of each item beside its score; nothing of those that no reranker has weighed."""
+    if ranking.probability is None:
+        return [{}] * len(ranking.item_idx)
+    events = {event: likely.tolist() for event, likely in ranking.intents.items()}
+    return [
+        {}
+        if isnan(probability)
+        else {"probability": probability, "intents": {event: likely[at] for event, likely in events.items()} or None}
+        for at, probability in enumerate(ranking.probability.tolist())
+    ]
 
 
 def unknown_item(item_id: str) -> UnknownItemError:

@@ -187,6 +187,7 @@ def print_report(metrics: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from recsys.intent_report import intent_lines
     from serving.index_report import index_line
 
     said = metrics["protocol"]
@@ -213,6 +214,8 @@ def print_report(metrics: dict[str, Any]) -> None:
         f"NDCG@10 of {compared['better']} is better than every other with p ≤ {worst[1]['ndcg@10']:.4f} "
         f"(paired bootstrap over users; the closest is {worst[0]})."
     )
+    if "intents" in metrics:
+        typer.echo("\n".join(intent_lines(metrics["intents"])))
     if "index" in metrics:
         typer.echo(index_line(metrics["index"]))
 

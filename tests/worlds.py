@@ -270,3 +270,55 @@ def turning_world(
     catalogue, _ = read_catalogue(pl.DataFrame(items))
     interactions, catalogue, _ = read_interactions(table, catalogue)
     return interactions, catalogue
+
+
+EVENTS = ("view", "cart", "buy")
+FROM_THE_CART = (0.05, 0.05, 0.9)
+"""Of what is done within a day with a thing that was put into the cart."""
+
+
+def intent_world(
+    *, users: int = 600, events: int = 12, items: int = 30, seed: int = 0
+) -> tuple[Interactions, Catalogue, np.ndarray]:
+    """A shop, synthetic: of three items one is bought at once, one only looked at, and one in three users is a buyer.
+
+    One item of each kind is the fashion of ten days, and two of three visits are for one of those. Days pass between
+    visits; but three of five times that something is put into the cart the user is back for it within a day, and then
+    nine times in ten buys it.
+
+    Args:
+        users: How many.
+        events: Of each user.
+        items: How many, a multiple of three.
+        seed: Of everything.
+
+    Returns:
+        The table, the catalogue, and for each row of the table the probabilities its event was drawn by: ``(R, 3)``,
+        in the order of `EVENTS`.
+    """
+    rng = np.random.default_rng(seed)
+    fashion = np.stack([rng.integers(0, items // 3, 30) * 3 + kind for kind in range(3)], axis=1)  # (ten days, kind)
+    rows, drawn_by = [], []
+    for user in range(users):
+        buyer = rng.random() < 1 / 3
+        instant = int(rng.integers(200 * DAY_S))
+        in_cart = None
+        for _ in range(events):
+            if in_cart is not None and rng.random() < 0.6:
+                instant += int(rng.integers(HOUR_S, DAY_S))
+                item, shares = in_cart, np.array(FROM_THE_CART)
+            else:
+                instant += int(rng.integers(DAY_S, 5 * DAY_S))
+                wanted = fashion[instant // (10 * DAY_S), rng.integers(3)]
+                item = int(wanted if rng.random() < 2 / 3 else rng.integers(items))
+                logits = np.array([1.0, 0.0, 0.0]) + [(0, 0, 2), (0, 0.5, 0), (1.5, 0, -1)][item % 3]
+                logits += (0, 0.5, 1.5) if buyer else (0.5, 0, -0.5)
+                shares = np.exp(logits) / np.exp(logits).sum()
+            event = int(rng.choice(len(EVENTS), p=shares))
+            in_cart = item if EVENTS[event] == "cart" else None
+            rows.append((f"u{user}", f"i{item}", 1_600_000_000 + instant, EVENTS[event]))
+            drawn_by.append(shares)
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "occurred_at", "event"], orient="row")
+    catalogue, _ = read_catalogue(pl.DataFrame({"item_id": [f"i{i}" for i in range(items)]}))
+    interactions, catalogue, _ = read_interactions(table, catalogue)
+    return interactions, catalogue, np.array(drawn_by)

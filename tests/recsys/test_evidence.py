@@ -108,6 +108,14 @@ def test_likeness_by_the_vectors_of_the_history(small):
     np.testing.assert_allclose(found["like_some"], [0.7, -0.5], atol=1e-6)
 
 
+def test_a_short_history_is_told_the_same_beside_a_long_one(small):
+    vectors = torch.nn.functional.normalize(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    alone = history([2], days=[1.0], asked=4.0)
+    beside = replace(alone, **{name: torch.nn.functional.pad(rows, (0, 6)) for name, rows in vars(alone).items()})
+    one, other = (measured(evidence_of(*small), [1, 3, 4], told, vectors=vectors) for told in (alone, beside))
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+
+
 def test_what_came_after_training_has_no_past(small):
     found = measured(evidence_of(*small, returns=True), [1, 9], history([1, 9], days=[1.0, 2.0], asked=4.0))
     assert [float(found[name][1]) for name in ("popular", "chosen_ever", "age")] == [0, 0, 0]

@@ -1,16 +1,25 @@
 """A small shop with a known habit: who takes one thing takes the next on the shelf. Trained once for all tests."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
-from recsys.bundle import load_bundle, write_manifest
+from recsys.bundle import load_bundle, save_bundle, write_manifest
+from recsys.calibration import Platt
 from recsys.catalogue import read_catalogue
 from recsys.config import read_config
+from recsys.event_evidence import EventEvidence
+from recsys.evidence import Evidence
+from recsys.intents import Intents
 from recsys.interactions import read_interactions
-from recsys.run import run_training
+from recsys.interests import bundle_taxonomy
+from recsys.listwise import ListwiseNets
+from recsys.rerank import Reranker
+from recsys.run import bundle_split, run_training
 from serving.index_commands import build_index
 from serving.opening import open_service
 
@@ -70,6 +79,29 @@ def other_shop(tmp_path_factory):
 @pytest.fixture(scope="session")
 def shop_without_clock(tmp_path_factory):
     return train_shop(tmp_path_factory.mktemp("clockless") / "bundle", clock=False)
+
+
+@pytest.fixture(scope="session")
+def intent_shop(shop, tmp_path_factory):
+    """The shop with a reranker and heads that nobody has taught: every kind of evidence counts in them."""
+    bundle, chance = load_bundle(shop), torch.Generator().manual_seed(0)
+    train = bundle_split(bundle).train
+    evidence = Evidence.of(train, bundle_taxonomy(bundle), bundle.prior, returns=False)
+    events = EventEvidence.of(train, ("view", "buy"), evidence.interests, request_time=True)
+
+    def nets(kinds):
+        sizes = {"straight": (2, kinds), "hidden": (2, kinds, 3), "offset": (2, 3), "out": (2, 3)}
+        drawn = {name: 0.3 * torch.randn(size, generator=chance) for name, size in sizes.items()}
+        return ListwiseNets(torch.zeros(kinds), torch.ones(kinds), **drawn)
+
+    told = len(evidence.names)
+    heads = Intents(events, nets(events.shares + 2 + told), sharpness=1.0, named=0.9)
+    reranker = Reranker(evidence, nets(told), Platt(1.0, 0.0), heads)
+    folder = tmp_path_factory.mktemp("intents") / "bundle"
+    save_bundle(replace(bundle, reranker=reranker), folder)
+    build_index(load_bundle(folder), folder)
+    write_manifest(folder)
+    return folder
 
 
 KINDS = ("apple pear plum", "bolt screw nail", "violin cello 琴")
