@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recsys.histories import Histories
-from recsys.transitions import TransitionCounter
+from recsys.transitions import Counted, TransitionCounter
 
 FEWEST_CASES = 50
 """Fewer cannot settle a weight."""
@@ -48,12 +48,12 @@ class TransitionPrior:
 
         A candidate beyond N, which came after the counting, never followed anything, as no padding ever did.
         """
-        return self.bonus_of(torch.from_numpy(self.counter.scores(item_idx)), candidates)
+        known = candidates.masked_fill(candidates >= len(self.counter.log_totals), 0)
+        return self.bonus_of(self.counter.among(item_idx, known), known)
 
-    def bonus_of(self, counted: Tensor, candidates: Tensor) -> Tensor:
-        """`bonus` from ``(Q, N + 1)`` of the counter's scores."""
-        candidates = candidates.masked_fill(candidates >= counted.shape[1], 0)
-        followed = log_share(counted, candidates, floor=self.floor)
+    def bonus_of(self, counted: Counted, candidates: Tensor) -> Tensor:
+        """`bonus` of candidates up to N that the counter was asked about already."""
+        followed = counted.log_share(floor=self.floor)
         return self.weight * followed - self.damping * self.counter.log_totals[candidates]
 
     def reorder(self, cosines: Tensor, candidates: Tensor, histories: Histories) -> Tensor:
@@ -74,12 +74,6 @@ class TransitionPrior:
         if not self.weight:
             return cosines / self.temperature
         return cosines / self.temperature + self.bonus(item_idx, candidates)
-
-
-def log_share(counted: Tensor, candidates: Tensor, *, floor: float | Tensor) -> Tensor:
-    """Log of each candidate's smoothed share of its row of counts: (Q, N + 1) and (Q, C) → (Q, C)."""
-    share = counted.gather(1, candidates) / counted.sum(1, keepdim=True).clamp(min=1e-12)
-    return torch.log((1 - floor) * share + floor / (counted.shape[1] - 1))
 
 
 def fit_prior(
@@ -104,12 +98,12 @@ def fit_prior(
     answer = (candidates == targets[:, None]).int().argmax(1)
     empty = candidates == 0
     log_odds = cosines.masked_fill(empty, 0.0) / temperature  # −inf would turn the gradient of sharpness into nan
-    counted, totals = torch.from_numpy(counter.scores(item_idx)), counter.log_totals[candidates]
+    counted, totals = counter.among(item_idx, candidates), counter.log_totals[candidates]
     own, habit, damping, floor_logit = (torch.tensor(start) for start in (0.5, -2.0, 0.0, -2.0))
 
     def misfit(trust: Tensor, weight: Tensor, damping: Tensor) -> Tensor:
         """Mean negative log-likelihood of the targets."""
-        followed = log_share(counted, candidates, floor=floor_logit.sigmoid())
+        followed = counted.log_share(floor=floor_logit.sigmoid())
         scores = trust * log_odds + weight * followed - damping * totals
         return F.cross_entropy(scores.masked_fill(empty, float("-inf")), answer)
 

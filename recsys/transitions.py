@@ -19,6 +19,27 @@ from torch import Tensor
 from recsys.config import PriorConfig
 from recsys.interactions import Interactions
 
+HISTORIES_AT_ONCE = 256
+WRITTEN_OUT = 20_000
+"""Up to so many items a history's counts are written out for all of them; past that the candidates' are looked up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """How often some candidates followed a history, and how often anything did."""
+
+    times: Tensor
+    """(B, C)"""
+    total: Tensor
+    """(B, 1)"""
+    num_items: int
+    """N"""
+
+    def log_share(self, *, floor: float | Tensor) -> Tensor:
+        """(B, C) log of each candidate's share of all that followed, of which ``floor`` is spread over all items."""
+        share = self.times / self.total.clamp(min=1e-12)
+        return torch.log((1 - floor) * share + floor / self.num_items)
+
 
 @dataclass(frozen=True, eq=False)
 class TransitionCounter:
@@ -62,10 +83,26 @@ class TransitionCounter:
         """
         return np.asarray((self._asked(item_idx) @ self.counts).todense(), dtype=np.float32)
 
-    def after(self, item_idx: Tensor) -> npt.NDArray[np.float32]:
-        """How often each item followed one item: ``(B,)`` → ``(B, N + 1)``, what `scores` gives for it alone."""
-        known = np.where(item_idx < self.counts.shape[0], item_idx, 0)
-        return self.counts[known].toarray()
+    def among(self, item_idx: Tensor, candidates: Tensor) -> Counted:
+        """What `scores` says of some candidates, without a look at the others where items are many.
+
+        Args:
+            item_idx: ``(B, H)`` as there.
+            candidates: ``(B, C)`` items up to N, each once in its row; 0 where there is none.
+        """
+        num_rows = self.counts.shape[0]
+        times, totals = [], []
+        for at in range(0, max(len(item_idx), 1), HISTORIES_AT_ONCE):
+            part, wanted = item_idx[at : at + HISTORIES_AT_ONCE], candidates[at : at + HISTORIES_AT_ONCE]
+            if num_rows <= WRITTEN_OUT:
+                scores = torch.from_numpy(self.scores(part))
+                times.append(scores.gather(1, wanted))
+                totals.append(scores.sum(1, keepdim=True))
+            else:
+                followed, total = self._looked_up(part, wanted.numpy())
+                times.append(torch.from_numpy(followed))
+                totals.append(torch.from_numpy(total))
+        return Counted(torch.cat(times), torch.cat(totals), num_rows - 1)
 
     @cached_property
     def log_totals(self) -> Tensor:
@@ -93,6 +130,26 @@ class TransitionCounter:
         size = len(tensors["indptr"]) - 1
         parts = tuple(tensors[name].numpy() for name in ("data", "indices", "indptr"))
         return cls(sparse.csr_matrix(parts, shape=(size, size)), config.history_decay, config.history_items)
+
+    def _looked_up(
+        self, item_idx: Tensor, candidates: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:  # (B, C), (B, 1)
+        """Walks the rows of the newest items and keeps what concerns a candidate."""
+        asked, counts = self._asked(item_idx).tocoo(), self.counts
+        starts, sizes = counts.indptr[asked.col].astype(np.int64), np.diff(counts.indptr)[asked.col]
+        before = np.cumsum(sizes) - sizes
+        places = np.arange(sizes.sum()) + np.repeat(starts - before, sizes)
+        history = np.repeat(asked.row.astype(np.int64), sizes)
+        weights = np.repeat(asked.data, sizes) * counts.data[places]
+        totals = np.bincount(history, weights, minlength=len(candidates))
+        # One number for a history and an item, so that one sorted list answers for all histories.
+        wanted = (np.arange(len(candidates))[:, None] * counts.shape[0] + candidates).ravel()
+        order = np.argsort(wanted)
+        found = history * counts.shape[0] + counts.indices[places]
+        nearest = order[np.minimum(np.searchsorted(wanted, found, sorter=order), len(wanted) - 1)]
+        hit = wanted[nearest] == found
+        times = np.bincount(nearest[hit], weights[hit], minlength=len(wanted)).reshape(candidates.shape)
+        return times.astype(np.float32), totals.astype(np.float32)[:, None]
 
     def _asked(self, item_idx: Tensor) -> sparse.csr_matrix:  # (B, N + 1) the weight of each history's newest items
         items = item_idx.numpy()

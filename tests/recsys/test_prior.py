@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from recsys.histories import Histories
 from recsys.metrics import ndcg
-from recsys.prior import MOST_WEIGHT, TransitionPrior, _minimise, fit_prior, log_share
+from recsys.prior import MOST_WEIGHT, TransitionPrior, _minimise, fit_prior
 from recsys.ranking import OUT, expected_ranks, top_k
 from recsys.recommend import rescore
 from recsys.transitions import TransitionCounter
@@ -97,10 +97,9 @@ def test_a_history_nobody_followed_moves_nothing():
 
 
 def test_shares_sum_to_one():
-    counted = torch.from_numpy(ring(follows=0.7).scores(torch.tensor([[3], [7]])))
-    everything = torch.arange(1, N + 1).expand(2, -1)
+    counted = ring(follows=0.7).among(torch.tensor([[3], [7]]), torch.arange(1, N + 1).expand(2, -1))
     for floor in (0.0, 0.3, 1.0):
-        np.testing.assert_allclose(log_share(counted, everything, floor=floor).exp().sum(1), 1, rtol=1e-5)
+        np.testing.assert_allclose(counted.log_share(floor=floor).exp().sum(1), 1, rtol=1e-5)
 
 
 def test_without_weight_the_towers_order_stays(rng):

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 import torch
 
+from recsys import transitions
 from recsys.config import PriorConfig
 from recsys.interactions import read_interactions
 from recsys.transitions import TransitionCounter
@@ -48,6 +49,24 @@ def test_counts_and_scores_equal_a_double_loop(world, config):
     scores = counter.scores(histories)
     for row, history in enumerate([[3, 4, 5], [7, 7, 7, 2], [], [1]]):
         np.testing.assert_allclose(scores[row], slow_scores(expected, history, config) + np.zeros(13), rtol=1e-5)
+
+
+@pytest.mark.parametrize("written_out", [0, 100])
+def test_candidates_are_counted_as_among_all_items(world, monkeypatch, written_out):
+    monkeypatch.setattr(transitions, "WRITTEN_OUT", written_out)
+    monkeypatch.setattr(transitions, "HISTORIES_AT_ONCE", 2)
+    counter = TransitionCounter.of(world, PriorConfig(), num_items=12)
+    histories = torch.tensor([[3, 4, 5, 0], [7, 7, 7, 2], [0, 0, 0, 0], [1, 0, 0, 0], [2, 9, 99, 3]])
+    candidates = torch.stack([torch.randperm(12)[:6] + 1 for _ in histories])
+    candidates[:, 4:] = 0  # no candidate
+    counted = counter.among(histories, candidates)
+    whole = torch.from_numpy(counter.scores(histories))
+    torch.testing.assert_close(counted.times, whole.gather(1, candidates))
+    torch.testing.assert_close(counted.total, whole.sum(1, keepdim=True))
+    assert counted.times.any()
+    assert (counted.times[2] == 0).all()
+    nobody = counter.among(histories[:0], candidates[:0])
+    assert nobody.log_share(floor=0.1).shape == (0, 6)
 
 
 def test_counts_by_hand():
