@@ -1,5 +1,6 @@
 """The device that trains: one process or many, and bf16 where the hardware multiplies it."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -10,10 +11,16 @@ from recsys.errors import InputError
 
 TRACKER = "tracker"
 """The folder of the tracker's files, in the run's and then in the bundle's."""
+SHAPE_CACHES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+"""What torch and oneDNN call the number of products that they keep ready on a CPU, each for operands of one shape."""
+SHAPES_KEPT = "32"
+"""No two batches are of one shape: a thousand products kept ready for them took half of a training's memory."""
 
 
 def make_accelerator(knobs: TrainConfig, folder: Path) -> Accelerator:
     """One process or many, on the device asked for, with the tracker started."""
+    for cache in SHAPE_CACHES:
+        os.environ.setdefault(cache, SHAPES_KEPT)  # read at the first product
     try:
         accelerator = Accelerator(
             cpu=knobs.device == "cpu",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys.config import TrainConfig
+from recsys.frequencies import StreamedShares
 from recsys.histories import Histories, Windows, gather_histories
 from recsys.interactions import Interactions
 from recsys.mining import Near
@@ -102,6 +103,7 @@ class BatchMaker:
         self.share = np.bincount(train.item_idx[followed], minlength=len(counts)) / followed.sum()
         self.chosen = np.flatnonzero(counts)
         self.near: Near | None = None
+        self.streamed = StreamedShares(len(counts) - 1) if config.log_q == "streamed" else None
 
     def make(self, which: npt.NDArray[np.int64], *, rng: np.random.Generator) -> Batch:
         """The batch of those windows.
@@ -148,14 +150,18 @@ class BatchMaker:
         if self.config.loss == "full":
             everything = np.arange(len(self.counts))
             return Negatives(everything, np.zeros(len(everything)), np.zeros(len(everything), bool))
+        share = self.share
+        if self.streamed is not None:
+            self.streamed.meet(targets)
+            share = self.streamed.shares
         if self.config.loss == "in_batch":
-            return Negatives(targets, np.log(len(targets) * self.share[targets]), np.zeros(len(targets), bool))
+            return Negatives(targets, np.log(len(targets) * share[targets]), np.zeros(len(targets), bool))
         # Half from the batch, which are encoded anyway and as frequent as they are popular, half uniform (Yang et al.,
         # WWW 2020): popular negatives are met often, rare ones not never.
         half = self.config.negatives // 2
         drawn = np.concatenate([rng.choice(targets, half), rng.choice(self.chosen, self.config.negatives - half)])
         mined = np.zeros(0, np.int64)
-        expected = half * self.share + (self.config.negatives - half) * (self.counts > 0) / len(self.chosen)  # (N + 1,)
+        expected = half * share + (self.config.negatives - half) * (self.counts > 0) / len(self.chosen)  # (N + 1,)
         if self.near is not None:
             around = self.near.of(targets)  # (P', M)
             mined = rng.choice(around.ravel(), self.config.hard_negatives) if len(around) else mined

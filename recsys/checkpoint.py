@@ -18,7 +18,12 @@ _TENSORS, _NUMBERS = "state.safetensors", "state.json"
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Optimizer, best: dict[str, Tensor], numbers: dict[str, Any]
+    folder: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    best: dict[str, Tensor],
+    stream: dict[str, Tensor],
+    numbers: dict[str, Any],
 ) -> None:
     """Write the state beside ``folder``, then put it in its place in one step.
 
@@ -27,6 +32,7 @@ def save_checkpoint(
         model: Its current weights.
         optimizer: Its moments and step counts; the learning rate follows from ``numbers``.
         best: Weights of the best epoch so far.
+        stream: What was learnt from the batches that passed, besides weights; may be empty.
         numbers: What JSON can hold: epoch, step, best score, the curve.
     """
     beside = folder.with_name(folder.name + ".new")
@@ -34,6 +40,7 @@ def save_checkpoint(
     beside.mkdir(parents=True)
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
+    tensors |= {f"stream/{name}": value for name, value in stream.items()}
     tensors["rng/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng/cuda"] = torch.cuda.get_rng_state()
@@ -52,11 +59,11 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: Optimizer
-) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]] | None:
     """Put the saved state into the model, the optimiser and the random generators.
 
     Returns:
-        The best weights and the numbers, or None when nothing was saved.
+        The best weights, the stream and the numbers, or None when nothing was saved.
     """
     old = folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():  # killed between the two renames
@@ -64,7 +71,7 @@ def load_checkpoint(
     if not folder.exists():
         return None
     tensors = load_file(folder / _TENSORS)
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "rng": {}, "optimizer": {}}
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "stream": {}, "rng": {}, "optimizer": {}}
     for name, value in tensors.items():
         group, _, rest = name.partition("/")
         groups[group][rest] = value
@@ -78,7 +85,7 @@ def load_checkpoint(
     torch.set_rng_state(groups["rng"]["cpu"])
     if "cuda" in groups["rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(groups["rng"]["cuda"])
-    return groups["best"], json.loads((folder / _NUMBERS).read_text())
+    return groups["best"], groups["stream"], json.loads((folder / _NUMBERS).read_text())
 
 
 def _sync(folder: Path) -> None:

@@ -81,6 +81,8 @@ class TrainConfig(_Section):
     """Negatives beside those, mined from what lies near the batch's positives; only for the sampled loss."""
     hard_margin: float = Field(0.0, ge=-2, le=2)
     """A mined negative counts only where its cosine stays this far below the positive's; else it may well be liked."""
+    log_q: Literal["counted", "streamed"] = "counted"
+    """How often sampling meets an item: counted in the training table, or learnt from the batches as they pass."""
     temperature: float = Field(0.07, gt=0)
     """Divides the cosine inside the loss."""
     exclude_seen: bool | None = None

@@ -5,18 +5,21 @@ Shapes: B histories, H events, C items, D width, M categories of one item, T wid
 
 import math
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertModel
 
 from recsys.blocks import Blocks
 from recsys.config import Config, ItemTowerConfig
 from recsys.encodings import CALENDAR_WIDTH, NUM_BUCKETS, calendar_waves, duration_bucket
 from recsys.histories import Histories
+
+if TYPE_CHECKING:
+    from transformers import BertModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +188,10 @@ class UserTower(nn.Module):
         return bias.permute(0, 3, 1, 2).masked_fill(~visible[:, None], -1e9)
 
 
-def _bert(config: Config) -> BertModel:
+def _bert(config: Config) -> "BertModel":
     """Untrained layers of BERT, which read vectors instead of words."""
+    from transformers import BertConfig, BertModel  # seconds to import, and the other block needs none of it
+
     tower = config.user_tower
     bert = BertModel(
         BertConfig(

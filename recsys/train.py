@@ -76,7 +76,7 @@ def train_towers(
         towers = make_towers(config, features, vocabulary, split.train).to(accelerator.device)
         optimizer = make_optimizer(towers, knobs)
         checkpoint = folder / "checkpoint" / run_fingerprint(config, split.train)
-        best, done = load_checkpoint(checkpoint, towers, optimizer) or ({}, {})
+        best, stream, done = load_checkpoint(checkpoint, towers, optimizer) or ({}, {}, {})
         course = Course(**done)
         model, optimizer = accelerator.prepare(towers, optimizer)
 
@@ -85,6 +85,8 @@ def train_towers(
         ids = known_ids(counts).to(accelerator.device)
         windows = training_windows(split.train, length=tower.history_length)
         maker = BatchMaker(split.train, windows, counts, knobs, request_time=tower.request_time)
+        if maker.streamed is not None and stream:
+            maker.streamed.go_on_from(stream)
 
         with _progress_bar(accelerator) as progress:
             task = progress.add_task("")
@@ -113,7 +115,8 @@ def train_towers(
                     course.best_ndcg, course.best_epoch = figures["ndcg@10"], course.epoch
                     best = {name: value.detach().cpu().clone() for name, value in towers.state_dict().items()}
                 if accelerator.is_main_process:
-                    save_checkpoint(checkpoint, towers, optimizer, best, asdict(course))
+                    stream = {} if maker.streamed is None else maker.streamed.state()
+                    save_checkpoint(checkpoint, towers, optimizer, best, stream, asdict(course))
                 accelerator.log(figures, step=course.epoch)
                 progress.console.print(_summary(course, knobs), highlight=False)
     accelerator.end_training()

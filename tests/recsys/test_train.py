@@ -1,6 +1,7 @@
 """The loop learns what only the hour tells, survives a kill to the digit, and treats a cold item by its text."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.acceleration import TRACKER, make_accelerator
+from recsys.acceleration import SHAPE_CACHES, SHAPES_KEPT, TRACKER, make_accelerator
 from recsys.checkpoint import load_checkpoint
 from recsys.config import read_config, settle
 from recsys.errors import InputError
@@ -107,7 +108,9 @@ sys.path.insert(0, {root!r})
 from tests.recsys.test_train import learn
 from tests.worlds import chain_world
 import json
-_, curve = learn(chain_world(), Path({folder!r}), "train.epochs=6", "user_tower.dropout=0.2", "train.patience=6")
+import os
+knobs = ["train.epochs=6", "user_tower.dropout=0.2", "train.patience=6", "train.loss=sampled", "train.log_q=streamed"]
+_, curve = learn(chain_world(), Path({folder!r}), *knobs)
 print(json.dumps([epoch["loss"] for epoch in curve]))
 """
 
@@ -152,7 +155,7 @@ def test_a_checkpoint_killed_between_its_renames_is_found(tmp_path):
     optimizer = make_optimizer(towers, config.train)
     state = load_checkpoint(saved, towers, optimizer)
     assert state is not None
-    assert state[1]["epoch"] == 1
+    assert state[-1]["epoch"] == 1
 
 
 def test_another_config_does_not_go_on_from_a_checkpoint(tmp_path):
@@ -200,3 +203,12 @@ def test_tensorboard_holds_the_curve(tmp_path):
     (folder,) = {path.parent for path in (tmp_path / TRACKER).rglob("events*")}
     events = EventAccumulator(str(folder)).Reload()
     assert [event.value for event in events.Scalars("loss")] == pytest.approx([epoch["loss"] for epoch in curve])
+
+
+def test_few_shapes_are_kept_ready_unless_the_user_says_otherwise(tmp_path, monkeypatch):
+    lru, onednn = SHAPE_CACHES
+    monkeypatch.delenv(lru, raising=False)
+    monkeypatch.setenv(onednn, "7")
+    make_accelerator(read_config(overrides=["train.tracker=none"]).train, tmp_path)
+    assert os.environ[lru] == SHAPES_KEPT
+    assert os.environ[onednn] == "7"
