@@ -25,9 +25,22 @@ ABLATION = {
     "no text": ("item_tower.text=false",),
     "no id": ("item_tower.item_id=false",),
     "ids from chance": ("item_tower.warm_ids=false",),
+    "ids never hidden": ("item_tower.id_dropout=0",),
+    "one layer": ("user_tower.layers=1",),
+    "four layers": ("user_tower.layers=4",),
+    "width 256": ("width=256",),
+    "dropout 0.5": ("user_tower.dropout=0.5",),
+    "temperature 0.1": ("train.temperature=0.1",),
     "seen items as negatives": ("train.exclude_seen=false",),
     "512 sampled negatives": ("train.loss=sampled", "train.negatives=512"),
     "384 sampled and 128 mined": ("train.loss=sampled", "train.negatives=384", "train.hard_negatives=128"),
+    "896 sampled and 128 mined, streamed counts": (
+        "train.loss=sampled",
+        "train.negatives=896",
+        "train.hard_negatives=128",
+        "train.hard_margin=-0.1",
+        "train.log_q=streamed",
+    ),
     "no clock": (
         "user_tower.gaps=false",
         "user_tower.ages=false",
@@ -60,7 +73,7 @@ def main() -> None:
 
     def job(variant: str) -> Job:
         return Job(
-            name=variant.replace(" ", "-"),
+            name=variant.replace(",", "").replace(" ", "-"),
             interactions=given.interactions or benchmark.folder / "interactions.parquet",
             items=given.items or benchmark.folder / "items.parquet",
             columns=benchmark.columns,
