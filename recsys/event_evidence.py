@@ -132,25 +132,33 @@ class EventEvidence:
             histories: B of them; what is read of the instant of the request is ``asked_at`` of the newest event.
 
         Returns:
-            ``(B, C, E, K)`` finite numbers. The first is the base rate of item and user, the logarithm of
-            P(type | item) · P(type | user) / P(type); then its parts, what the user does more often than others do, and
-            what each state says: all `shares`. Which type it is, and ``measured``, come last.
+            ``(B, C, E, K)`` finite numbers: `shares`, then which type it is, and ``measured``.
         """
-        histories = newest_events(histories, HISTORY_ITEMS)
-        types = len(self.names)
-        number = self.number_of[histories.event].masked_fill(histories.item_idx == 0, types)  # (B, H)
-        item = self._over_usual(self._shares_with(candidates, histories))
-        user, bent = (of_history.expand_as(item) for of_history in self._of_user(number, histories))
-        usual = self.usual.log().float().expand_as(item)
-        last = self._last(candidates, number, histories)
-        states = [self._after(source, code, histories) for source, code in enumerate(last)]
-        shares = torch.stack([usual + item + user, usual, item, user, bent, *states], dim=-1)
-        which = torch.eye(types).expand(*item.shape, types)
+        shares, types = self.shares(candidates, histories), len(self.names)
+        which = torch.eye(types).expand(*candidates.shape, types, types)
         return torch.cat([shares, which, measured[:, :, None].expand(-1, -1, types, -1)], dim=-1)
 
+    def shares(self, candidates: Tensor, histories: Histories) -> Tensor:
+        """The first kinds of evidence, which are about event types alone; the arguments are those of `measure`.
+
+        Returns:
+            ``(B, C, E, num_shares)``. The first is the base rate of item and user, the logarithm of
+            P(type | item) · P(type | user) / P(type); then its parts, what the user does more often than others do, and
+            what each state says.
+        """
+        histories = newest_events(histories, HISTORY_ITEMS)
+        number = self.number_of[histories.event].masked_fill(histories.item_idx == 0, len(self.names))  # (B, H)
+        with_items = self._shares_with(torch.cat([candidates, histories.item_idx], dim=1), histories)
+        of_candidates, of_history = with_items.split([candidates.shape[1], number.shape[1]], dim=1)
+        item, usual = self._over_usual(of_candidates), self.usual.log().float()
+        user, bent = self._of_user(number, of_history)
+        states = self._after(self._last(candidates, number, histories), histories)
+        kinds = [usual + item + user, usual, item, user, bent, *states]
+        return torch.stack([kind.expand_as(item) for kind in kinds], dim=-1)
+
     @property
-    def shares(self) -> int:
-        """How many kinds of evidence, the first, are about event types alone."""
+    def num_shares(self) -> int:
+        """How many kinds of evidence `shares` has."""
         return 5 + len(self.after)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -198,15 +206,14 @@ class EventEvidence:
         counts = self.with_item.before(keys, now[:, :, None]) - self.with_item.starts[keys]
         return self._smoothed(torch.from_numpy(counts), rows=self.usual_rows[0])
 
-    def _of_user(self, number: Tensor, histories: Histories) -> tuple[Tensor, Tensor]:  # (B, 1, E) each
+    def _of_user(self, number: Tensor, with_items: Tensor) -> tuple[Tensor, Tensor]:  # (B, 1, E) each
         """Log of a type's share in the history over its usual share, and what of it is the user's, not the items'.
 
         The second is by how much it happened more often than with those items in general, in deviations.
         """
         done = F.one_hot(number, len(self.names) + 1)[..., :-1]  # (B, H, E)
         told = done.sum(-1, keepdim=True)
-        expected = self._shares_with(histories.item_idx, histories) * told
-        more = (done - expected).sum(1, keepdim=True) / (told.sum(1, keepdim=True) + FEW_EVENTS).sqrt()
+        more = (done - with_items * told).sum(1, keepdim=True) / (told.sum(1, keepdim=True) + FEW_EVENTS).sqrt()
         shares = self._smoothed(done.sum(1, keepdim=True), rows=self.usual_rows[1])
         return self._over_usual(shares), more.float()
 
@@ -216,7 +223,7 @@ class EventEvidence:
     def _over_usual(self, shares: Tensor) -> Tensor:
         return torch.log(shares / self.usual).float()
 
-    def _last(self, candidates: Tensor, number: Tensor, histories: Histories) -> list[Tensor]:  # each (B, C)
+    def _last(self, candidates: Tensor, number: Tensor, histories: Histories) -> Tensor:  # (2 or 3, B, C)
         """The last event with the candidate, with its interests, with anything: steps back · S + state."""
         item_idx, states = histories.item_idx, self._states
         never = HISTORY_ITEMS * states + states - 1
@@ -225,31 +232,33 @@ class EventEvidence:
         found = [torch.where(same, code[:, None], never).amin(2)]
         if len(self.after) == 3:
             found.append(self._last_of_interest(candidates, item_idx, code, never=never))
-        return [*found, code.amin(1, keepdim=True).expand(candidates.shape)]
+        return torch.stack([*found, code.amin(1, keepdim=True).expand(candidates.shape)])
 
     def _last_of_interest(self, candidates: Tensor, item_idx: Tensor, code: Tensor, *, never: int) -> Tensor:
         def held(items: Tensor) -> Tensor:  # (B, any) -> (B, any, M)
             return self.interests[items.masked_fill(items >= len(self.interests), 0)]
 
         done, asked = held(item_idx), held(candidates)
-        last = torch.full((len(item_idx), int(self._num_interests) + 1), never)
+        last = torch.full((len(item_idx), self._num_interests + 1), never)
         last = last.scatter_reduce(1, done.flatten(1), code[:, :, None].expand_as(done).flatten(1), "amin")
         return last.gather(1, asked.flatten(1)).view_as(asked).masked_fill(asked == 0, never).amin(2)
 
-    def _after(self, source: int, code: Tensor, histories: Histories) -> Tensor:  # (B, C, E)
+    def _after(self, code: Tensor, histories: Histories) -> Tensor:  # (2 or 3, B, C) -> (2 or 3, B, C, E)
         state, back = code % self._states, code // self._states
-        gap = back
+        gap, edges = back, self._edges
         if self.has_clock:
-            newest = histories.newest[:, None]
-            now = histories.asked_at.gather(1, newest)
-            gap = now - histories.occurred_at.gather(1, (newest - back).clamp(min=0))
-        edges = torch.tensor(GAPS_S if self.has_clock else GAPS_STEPS)
+            newest, history = histories.newest[:, None], torch.arange(code.shape[1])[:, None]
+            gap = histories.asked_at[history, newest] - histories.occurred_at[history, (newest - back).clamp(min=0)]
         long_ago = torch.bucketize(gap, edges, right=True).masked_fill(state == self._states - 1, 0)
-        return self.after[source, state, long_ago]
+        return self.after[torch.arange(len(code))[:, None, None], state, long_ago]
 
     @property
     def _states(self) -> int:
         return len(self.names) + 2
+
+    @cached_property
+    def _edges(self) -> Tensor:
+        return torch.tensor(GAPS_S if self.has_clock else GAPS_STEPS)
 
     @cached_property
     def _num_interests(self) -> int:

@@ -112,7 +112,7 @@ def _told(bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeats: bool) 
     histories = case_histories(interactions, cases, length=tower.history_length, request_time=tower.request_time)
     listed = reranking.weigh(cosines, candidates, histories)
     measured = reranking.weigh(of_targets, targets, histories).measured
-    doing = listed.doing().masked_fill((candidates == 0)[..., None], torch.nan)
+    doing = listed.doing.masked_fill((candidates == 0)[..., None], torch.nan)
     own = happened.clamp(max=len(heads.names) - 1)[:, None, None].expand(*candidates.shape, 1)
     target_at = candidates == targets
     return _Told(
@@ -120,7 +120,7 @@ def _told(bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeats: bool) 
         ranks=_ranks(listed.scores, target_at),
         wished_ranks=_ranks(doing.gather(2, own)[..., 0], target_at),
         shares=heads.shares(measured, targets, histories)[:, 0].double().numpy(),
-        base_rates=heads.base_rates(measured, targets, histories)[:, 0].double().numpy(),
+        base_rates=heads.base_rates(targets, histories)[:, 0].double().numpy(),
         doing=doing.float().numpy(),
         target_at=target_at.numpy(),
     )

@@ -60,13 +60,16 @@ class Intents:
         Returns:
             ``(B, C, E)``, in the order of `names`; it sums to less than 1 where there are event types without a head.
         """
-        told = self.evidence.measure(measured, candidates, histories)[..., : len(self.nets.mean)]
-        return self.named * F.softmax(self.sharpness * self.nets.scores(told), dim=-1)
+        read = len(self.nets.mean)
+        if read > self.evidence.num_shares:
+            told = self.evidence.measure(measured, candidates, histories)
+        else:
+            told = self.evidence.shares(candidates, histories)
+        return self.named * F.softmax(self.sharpness * self.nets.scores(told[..., :read]), dim=-1)
 
-    def base_rates(self, measured: Tensor, candidates: Tensor, histories: Histories) -> Tensor:
+    def base_rates(self, candidates: Tensor, histories: Histories) -> Tensor:
         """What the base rates of item and user say instead of `shares`."""
-        told = self.evidence.measure(measured, candidates, histories)
-        return self.named * F.softmax(told[..., 0], dim=-1)
+        return self.named * F.softmax(self.evidence.shares(candidates, histories)[..., 0], dim=-1)
 
     def tensors(self) -> dict[str, Tensor]:
         """What `from_tensors` needs beside `facts` and the interests, for a safetensors file."""
@@ -102,7 +105,7 @@ def fit_intents(evidence: EventEvidence, told: Tensor, happened: Tensor, *, seed
     named = happened < len(evidence.names)
     share, told, happened = float(named.float().mean()), told[named], happened[named]
     nowhere = torch.zeros(told.shape[:2], dtype=torch.bool)
-    read = (BASE_RATES, evidence.shares, told.shape[2])
+    read = (BASE_RATES, evidence.num_shares, told.shape[2])
     courses = [fit_listwise(told[..., :kinds], nowhere, happened, seed=seed) for kinds in read]
     nets, unseen = min(courses, key=lambda course: float(F.cross_entropy(course[1], happened)))
     sharpness = min(SHARPNESS.tolist(), key=lambda factor: float(F.cross_entropy(unseen * factor, happened)))

@@ -228,7 +228,7 @@ def _likely(weighed: Weighed, order: Tensor) -> tuple[Tensor, Tensor]:  # (B, K)
     behind_them, places = order >= weighed_places, order.clamp(max=weighed_places - 1)
     return (
         weighed.probabilities.gather(1, places).masked_fill(behind_them, torch.nan),
-        weighed.doing(places).masked_fill(behind_them[..., None], torch.nan),
+        weighed.doing_at(places).masked_fill(behind_them[..., None], torch.nan),
     )
 
 

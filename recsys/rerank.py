@@ -167,23 +167,24 @@ class Weighed:
         """(B, C) that each is what the user chooses next, as `Reranker.probabilities` has it."""
         return self.reranker.probabilities(self.scores)
 
-    def doing(self, places: Tensor | None = None) -> Tensor:
-        """P(the user does e with the candidate now).
+    @cached_property
+    def doing(self) -> Tensor:
+        """(B, C, E) P(the user does e with the candidate now), the event types in the order of `Intents.names`.
 
-        Args:
-            places: ``(B, K)`` the candidates that are asked about; all of them unless given.
-
-        Returns:
-            ``(B, K, E)`` float64, the event types in the order of `Intents.names`; no columns where there are no heads.
+        It is float64, and has no columns where there are no heads.
         """
-        measured, candidates, probabilities = self.measured, self.candidates, self.probabilities
-        if places is not None:
-            candidates, probabilities = candidates.gather(1, places), probabilities.gather(1, places)
-            measured = measured.gather(1, places[..., None].expand(-1, -1, measured.shape[2]))
+        return self.doing_at(torch.arange(self.candidates.shape[1]).expand_as(self.candidates))
+
+    def doing_at(self, places: Tensor) -> Tensor:
+        """(B, K, E) `doing` of the candidates at (B, K) places: to ask for a few is cheaper than to ask for all."""
+        if "doing" in vars(self):
+            return self.doing.gather(1, places[..., None].expand(-1, -1, self.doing.shape[2]))
+        candidates, probabilities = self.candidates.gather(1, places), self.probabilities.gather(1, places)[..., None]
         heads = self.reranker.intents
         if heads is None:
-            return probabilities[..., None][..., :0]
-        return probabilities[..., None] * heads.shares(measured, candidates, self.histories)
+            return probabilities[..., :0]
+        measured = self.measured.gather(1, places[..., None].expand(-1, -1, self.measured.shape[2]))
+        return probabilities * heads.shares(measured, candidates, self.histories)
 
     def scores_for(self, intents: Sequence[str | None]) -> Tensor:
         """`scores`; in the rows of histories with an intent the logarithm of how likely the user is `doing` it.
@@ -201,9 +202,8 @@ class Weighed:
         wanted = torch.tensor(numbers)[:, None]  # (B, 1)
         if not (wanted >= 0).any():
             return self.scores
-        each = self.doing()
-        asked = wanted.clamp(min=0)[..., None].expand(*each.shape[:2], 1)
-        likely = each.gather(2, asked)[..., 0].log().float().masked_fill(self.candidates == 0, -torch.inf)
+        asked = wanted.clamp(min=0)[..., None].expand(*self.candidates.shape, 1)
+        likely = self.doing.gather(2, asked)[..., 0].log().float().masked_fill(self.candidates == 0, -torch.inf)
         return torch.where(wanted >= 0, likely, self.scores)
 
     def log_odds_for(self, intent: str) -> Tensor:

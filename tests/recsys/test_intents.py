@@ -59,7 +59,7 @@ def test_the_heads_come_near_the_probabilities_that_events_are_drawn_by(shop, dr
         return (truth * np.log(truth / shares[:, 0, in_order].numpy())).sum(1).mean()
 
     heads = shop.reranker.intents
-    found, base_rates = (ask(measured, targets, histories) for ask in (heads.shares, heads.base_rates))
+    found, base_rates = heads.shares(measured, targets, histories), heads.base_rates(targets, histories)
     mix = heads.evidence.usual.expand_as(found)
     assert lost(found) < 0.08 < 0.12 < lost(base_rates) < 0.2 < lost(mix)
     assert np.abs(found[:, 0, in_order].numpy() - truth).mean() < 0.1

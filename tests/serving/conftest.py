@@ -95,7 +95,7 @@ def intent_shop(shop, tmp_path_factory):
         return ListwiseNets(torch.zeros(kinds), torch.ones(kinds), **drawn)
 
     told = len(evidence.names)
-    heads = Intents(events, nets(events.shares + 2 + told), sharpness=1.0, named=0.9)
+    heads = Intents(events, nets(events.num_shares + 2 + told), sharpness=1.0, named=0.9)
     reranker = Reranker(evidence, nets(told), Platt(1.0, 0.0), heads)
     folder = tmp_path_factory.mktemp("intents") / "bundle"
     save_bundle(replace(bundle, reranker=reranker), folder)
