@@ -109,6 +109,13 @@ def test_what_follows_what_was_done_with_the_candidate_and_how_long_ago(train):
     assert torch.equal(found[0, :, 2], found[2, :, 2])
 
 
+def test_exactly_a_day_is_no_longer_within_a_day(train):
+    evidence = EventEvidence.of(train, ("view", "buy"), INTERESTS, request_time=True)
+    for asked, gap in ((5.999, 1), (6.0, 2)):
+        found = measured(evidence, [1], history([1], [VIEW], days=[5.0], asked=asked))
+        assert torch.equal(found[0, :, AFTER_ITEM], evidence.after[0, VIEW, gap])
+
+
 def test_which_type_it_is_and_what_speaks_for_the_candidate_come_last(train):
     evidence = EventEvidence.of(train, ("view", "buy"), INTERESTS, request_time=True)
     candidates, speaks = torch.tensor([[1, 2]]), torch.tensor([[[5.0, 6.0, 7.0], [8.0, 9.0, 10.0]]])
@@ -128,11 +135,11 @@ def world():
 GAPS = (3_600, DAY_S, 7 * DAY_S)
 
 
-def slow_state(item_idx, event, occurred_at, asked_at, wanted):
+def slow_state(item_idx, event, occurred_at, asked_at, wanted, *, gaps=GAPS):
     """The last event with something wanted, and how long ago: one by one."""
     for item, what, when in zip(item_idx[::-1], event[::-1], occurred_at[::-1], strict=True):
         if wanted(item):
-            return int(what), sum(asked_at - when >= gap for gap in GAPS)
+            return int(what), sum(asked_at - when >= gap for gap in gaps)
     return 4, 0
 
 
@@ -161,20 +168,27 @@ def test_states_and_gaps_as_by_a_slow_loop(world, request_time):
                 assert torch.equal(found[case, candidate - 1, :, AFTER_ITEM + source], expected)
 
 
-def test_what_follows_a_state_is_counted_as_by_a_slow_loop(world):
+@pytest.mark.parametrize("told", ["the instant", "the newest event's instant", "no clock"])
+def test_what_follows_a_state_is_counted_as_by_a_slow_loop(world, told):
     interactions, split, interests = world
     train, names = split.train, tuple(interactions.event_names)
+    clock, gaps = train.occurred_at, GAPS
+    if told == "no clock":
+        clock, gaps = np.arange(len(train)), (1, 4, 16)
     counts = np.zeros((5, 4, 3))
     for user in range(len(train.user_ids)):
         rows = range(train.starts[user], train.starts[user + 1])
         for row in rows[1:]:
-            past = [column[rows[0] : row] for column in (train.item_idx, train.event, train.occurred_at)]
-            state, gap = slow_state(*past, train.occurred_at[row], lambda item, row=row: item == train.item_idx[row])
+            past = [column[rows[0] : row] for column in (train.item_idx, train.event, clock)]
+            asked_at = clock[row] if told == "the instant" else clock[row - 1]
+            wanted = train.item_idx[row]
+            state, gap = slow_state(*past, asked_at, lambda item, wanted=wanted: item == wanted, gaps=gaps)
             counts[state, gap, train.event[row]] += 1
     usual = np.bincount(train.event) / len(train)
     states = (counts.sum(1) + COARSER_ROWS * usual) / (counts.sum((1, 2)) + COARSER_ROWS)[:, None]
     shares = (counts + COARSER_ROWS * states[:, None]) / (counts.sum(2, keepdims=True) + COARSER_ROWS)
-    evidence = EventEvidence.of(train, names, interests, request_time=True)
+    read = replace(train, occurred_at=None) if told == "no clock" else train
+    evidence = EventEvidence.of(read, names, interests, request_time=told == "the instant")
     np.testing.assert_allclose(evidence.after[0], np.log(shares / usual), atol=1e-5)
 
 
