@@ -35,7 +35,14 @@ class Judged:
     """(Q, K) of those."""
 
 
-def judge(score: Scorer, cases: Cases, interactions: Interactions, *, allow_repeats: bool = False) -> Judged:
+def judge(
+    score: Scorer,
+    cases: Cases,
+    interactions: Interactions,
+    *,
+    allow_repeats: bool = False,
+    seen_by: Sequence[str] | None = None,
+) -> Judged:
     """Let a recommender rank the whole catalogue for every case.
 
     A target's rank is read off the list that is kept: what metrics.json says can be recomputed from rankings.parquet.
@@ -45,9 +52,10 @@ def judge(score: Scorer, cases: Cases, interactions: Interactions, *, allow_repe
         cases: What is asked; at least one.
         interactions: The table that the cases point into.
         allow_repeats: Whether items of the history may be recommended again.
+        seen_by: Where they may not, the event types that make an item one of those; None stands for any.
     """
     ranks, lists = [], []
-    for part, scores in _scored(score, cases, interactions, allow_repeats=allow_repeats):
+    for part, scores in _scored(score, cases, interactions, allow_repeats=allow_repeats, seen_by=seen_by):
         item_idx, list_ranks, best = (array.numpy() for array in ranked_up_to(scores, RANKING_LENGTH))
         targets = interactions.item_idx[part.target_rows]
         found = item_idx[part.target_cases] == targets[:, None]  # (L, K)
@@ -63,7 +71,12 @@ def _one_below_another(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 def target_ranks(
-    score: Scorer, cases: Cases, interactions: Interactions, *, allow_repeats: bool = False
+    score: Scorer,
+    cases: Cases,
+    interactions: Interactions,
+    *,
+    allow_repeats: bool = False,
+    seen_by: Sequence[str] | None = None,
 ) -> npt.NDArray[np.float64]:  # (L,)
     """The expected ranks alone, without the lists: enough to choose by, and much less work than `judge`."""
     ranks = [
@@ -72,13 +85,13 @@ def target_ranks(
             torch.from_numpy(part.target_cases),
             torch.from_numpy(interactions.item_idx[part.target_rows].astype(np.int64)),
         ).numpy()
-        for part, scores in _scored(score, cases, interactions, allow_repeats=allow_repeats)
+        for part, scores in _scored(score, cases, interactions, allow_repeats=allow_repeats, seen_by=seen_by)
     ]
     return np.concatenate(ranks)
 
 
 def _scored(
-    score: Scorer, cases: Cases, interactions: Interactions, *, allow_repeats: bool
+    score: Scorer, cases: Cases, interactions: Interactions, *, allow_repeats: bool, seen_by: Sequence[str] | None
 ) -> Iterator[tuple[Cases, Tensor]]:
     """Consecutive cases with their (Q, N + 1) scores, −∞ for what may not be recommended."""
     for at in range(0, len(cases), CASES_AT_ONCE):
@@ -87,5 +100,5 @@ def _scored(
         scores[:, 0] = OUT
         scores[scores.isnan()] = OUT  # sorting would put what is not a number first
         if not allow_repeats:
-            mask_seen(scores, interactions, part)
+            mask_seen(scores, interactions, part, seen_by=seen_by)
         yield part, scores

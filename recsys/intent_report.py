@@ -3,7 +3,7 @@
 Shapes: Q cases, C candidates, E event types told apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -48,7 +48,9 @@ class _Told:
     """(Q, C) where the target stands."""
 
 
-def intent_figures(bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeats: bool, seed: int) -> dict[str, Any]:
+def intent_figures(
+    bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeats: bool, seen_by: Sequence[str] | None, seed: int
+) -> dict[str, Any]:
     """What metrics.json says of intents.
 
     Args:
@@ -56,6 +58,7 @@ def intent_figures(bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeat
         towers: Gives the cosines of its towers, (Q, N + 1).
         cases: What is asked; the first target of each is what counts.
         allow_repeats: Whether items of the history may be recommended again.
+        seen_by: Where they may not, the event types that make an item one of those; None stands for any.
         seed: Of the bootstrap over users.
 
     Returns:
@@ -67,7 +70,7 @@ def intent_figures(bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeat
     """
     _, heads = _reranking_and_heads(bundle)
     parts = [
-        _told(bundle, towers, cases[at : at + CASES_AT_ONCE], allow_repeats=allow_repeats)
+        _told(bundle, towers, cases[at : at + CASES_AT_ONCE], allow_repeats=allow_repeats, seen_by=seen_by)
         for at in range(0, len(cases), CASES_AT_ONCE)
     ]
     told = _Told(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Told)})
@@ -97,7 +100,7 @@ def _reranking_and_heads(bundle: Bundle) -> tuple[Reranking, Intents]:
     return Reranking(reranker, torch.from_numpy(bundle.item_vectors)), reranker.intents
 
 
-def _told(bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeats: bool) -> _Told:
+def _told(bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeats: bool, seen_by: Sequence[str] | None) -> _Told:
     reranking, heads = _reranking_and_heads(bundle)
     tower, interactions = bundle.config.user_tower, bundle.interactions
     rows = cases.first_targets()
@@ -107,7 +110,7 @@ def _told(bundle: Bundle, towers: Scorer, cases: Cases, *, allow_repeats: bool) 
     of_targets = scores.gather(1, targets)
     scores[:, 0] = OUT
     if not allow_repeats:
-        mask_seen(scores, interactions, cases)
+        mask_seen(scores, interactions, cases, seen_by=seen_by)
     candidates, cosines = top_k(scores, bundle.config.prior.num_candidates)
     histories = case_histories(interactions, cases, length=tower.history_length, request_time=tower.request_time)
     listed = reranking.weigh(cosines, candidates, histories)

@@ -3,29 +3,52 @@
 Shapes: Q cases, N items, K ranking length, L targets.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from recsys.interactions import Interactions
-from recsys.split import Cases
+from recsys.split import Cases, Rows
 
 OUT = float("-inf")
 """The score of what may not be recommended: padding, and what the user already has."""
 
 
-def mask_seen(scores: Tensor, interactions: Interactions, cases: Cases) -> Tensor:
+def makes_seen(interactions: Interactions, rows: Rows, seen_by: Sequence[str] | None) -> npt.NDArray[np.bool_]:
+    """Which rows of a table make their item one that the user has: all, or those of some event types.
+
+    Args:
+        interactions: The table.
+        rows: Of it.
+        seen_by: Names of event types; None stands for any.
+    """
+    if seen_by is None:
+        return np.ones(len(rows), bool)
+    numbers = [number for number, name in enumerate(interactions.event_names) if name in seen_by]
+    return np.isin(interactions.event[rows], numbers)
+
+
+def mask_seen(
+    scores: Tensor, interactions: Interactions, cases: Cases, *, seen_by: Sequence[str] | None = None
+) -> Tensor:
     """Put the items of each case's history out of its ranking.
 
     Args:
         scores: ``(Q, N + 1)``; changed in place.
         interactions: The table that ``cases`` points into.
         cases: Q cases.
+        seen_by: The event types that make an item seen; None stands for any.
 
     Returns:
         The same scores.
     """
     rows, of_case = cases.history_rows()
+    if seen_by is not None:
+        seen = makes_seen(interactions, rows, seen_by)
+        rows, of_case = rows[seen], of_case[seen]
     items = interactions.item_idx[rows].astype(np.int64)
     scores[torch.from_numpy(of_case), torch.from_numpy(items)] = OUT
     return scores

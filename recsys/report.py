@@ -5,7 +5,7 @@ Shapes: Q cases, N items, D width.
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from recsys.bundle import MANIFEST, Bundle, write_manifest
 from recsys.calibration import expected_calibration_error
 from recsys.card import CARD
 from recsys.embed import embed_cases
+from recsys.errors import InputError
 from recsys.evaluate import Judged, judge, target_ranks
 from recsys.event_evidence import EventEvidence
 from recsys.evidence import Evidence
@@ -41,7 +42,7 @@ from recsys.intent_report import intent_figures
 from recsys.interactions import Interactions
 from recsys.interests import bundle_taxonomy
 from recsys.metrics import ndcg
-from recsys.ranking import OUT, mask_seen, top_k
+from recsys.ranking import OUT, makes_seen, mask_seen, top_k
 from recsys.recommend import Reorder, behind, rescore
 from recsys.rerank import Reranker, Reranking
 from recsys.run import bundle_split
@@ -62,6 +63,8 @@ class Protocol:
     """Tell the instant of the target; otherwise requests come right after the newest known event."""
     allow_repeats: bool = False
     """Let items of the history be recommended again."""
+    seen_by: tuple[str, ...] | None = None
+    """Where they are not, leave out those alone with which one of these event types happened; None stands for any."""
 
 
 def evaluate_bundle(
@@ -74,18 +77,22 @@ def evaluate_bundle(
 
     Raises:
         LeakError: The bundle was trained on other rows than its split allows, or a history reaches its target.
+        InputError: The protocol names an event type that the bundle's table does not have.
     """
+    _refuse_unknown_events(protocol.seen_by or (), bundle)
     split = _audited_split(bundle)
     interactions, num_items = bundle.interactions, len(bundle.catalogue)
     validation, test = split.validation, split.test
     if not protocol.request_time:
         validation, test = (without_request_time(cases, interactions) for cases in (validation, test))
+    repeats, seen_by = protocol.allow_repeats, protocol.seen_by
+    chosen_on = thinned(validation, VALIDATION_CASES)
     scorers = {
-        **tower_scorers(bundle, allow_repeats=protocol.allow_repeats),
-        **baseline_scorers(split, bundle, thinned(validation, VALIDATION_CASES), allow_repeats=protocol.allow_repeats),
+        **tower_scorers(bundle, allow_repeats=repeats, seen_by=seen_by),
+        **baseline_scorers(split, bundle, chosen_on, allow_repeats=repeats, seen_by=seen_by),
     }
     judged = {
-        name: judge(scorer, test, interactions, allow_repeats=protocol.allow_repeats)
+        name: judge(scorer, test, interactions, allow_repeats=repeats, seen_by=seen_by)
         for name, scorer in scorers.items()
     }
     counts = item_counts(split.train, num_items=num_items)
@@ -94,11 +101,12 @@ def evaluate_bundle(
     said = {
         **split.protocol,
         "request_time": protocol.request_time and interactions.occurred_at is not None,
-        "allow_repeats": protocol.allow_repeats,
+        "allow_repeats": repeats,
+        **({} if seen_by is None else {"seen_by": list(seen_by)}),
         "cases": len(test),
         "users": len(np.unique(test.user_idx)),
         "catalogue": num_items,
-        "seen_targets": _seen_targets(split.interactions, test),
+        "seen_targets": _seen_targets(split.interactions, test, seen_by),
         "ties": "expected rank",
         "intervals": "95 %, bootstrap over users",
         "seed": seed,
@@ -110,12 +118,12 @@ def evaluate_bundle(
         metrics["calibration"] = {RERANKED: _calibration(bundle.reranker, judged[RERANKED], test, interactions)}
         if bundle.intents:
             metrics["intents"] = intent_figures(
-                bundle, scorers[TOWERS], test, allow_repeats=protocol.allow_repeats, seed=seed
+                bundle, scorers[TOWERS], test, allow_repeats=repeats, seen_by=seen_by, seed=seed
             )
     return metrics, rankings_frame(judged, ground), cases_frame(ground)
 
 
-def tower_scorers(bundle: Bundle, *, allow_repeats: bool) -> dict[str, Scorer]:
+def tower_scorers(bundle: Bundle, *, allow_repeats: bool, seen_by: Sequence[str] | None = None) -> dict[str, Scorer]:
     """The towers alone, and with the prior or the reranker reordering what they retrieve."""
     item_vectors = torch.from_numpy(bundle.item_vectors)
     interactions, depth, tower = bundle.interactions, bundle.config.prior.num_candidates, bundle.config.user_tower
@@ -131,7 +139,7 @@ def tower_scorers(bundle: Bundle, *, allow_repeats: bool) -> dict[str, Scorer]:
         scores = cosines(cases)
         scores[:, 0] = OUT
         if not allow_repeats:
-            mask_seen(scores, interactions, cases)
+            mask_seen(scores, interactions, cases, seen_by=seen_by)
         candidates, best = top_k(scores, depth)
         histories = case_histories(interactions, cases, length=tower.history_length, request_time=tower.request_time)
         head = rescore(reorder, depth, best, candidates, histories)
@@ -145,14 +153,21 @@ def tower_scorers(bundle: Bundle, *, allow_repeats: bool) -> dict[str, Scorer]:
     return scorers
 
 
-def baseline_scorers(split: Split, bundle: Bundle, validation: Cases, *, allow_repeats: bool) -> dict[str, Scorer]:
+def baseline_scorers(
+    split: Split,
+    bundle: Bundle,
+    validation: Cases,
+    *,
+    allow_repeats: bool,
+    seen_by: Sequence[str] | None = None,
+) -> dict[str, Scorer]:
     """The four baselines, fitted on ``split.train``, their knobs chosen on the validation cases."""
     num_items, train, interactions = len(bundle.catalogue), split.train, split.interactions
 
     def validation_ndcg(scorer: Scorer) -> float:
         if not len(validation):
             return 0.0  # nothing to choose by: the first knob stays
-        ranks = target_ranks(scorer, validation, interactions, allow_repeats=allow_repeats)
+        ranks = target_ranks(scorer, validation, interactions, allow_repeats=allow_repeats, seen_by=seen_by)
         return float(ndcg(ranks, validation.target_cases, k=10).mean())
 
     similar = item_cosines(train, num_items=num_items)
@@ -221,13 +236,23 @@ def _calibration(reranker: Reranker, judged: Judged, cases: Cases, interactions:
     }
 
 
-def _seen_targets(interactions: Interactions, cases: Cases) -> int:
+def _refuse_unknown_events(names: Sequence[str], bundle: Bundle) -> None:
+    known = [name for name in bundle.interactions.event_names if name]
+    for name in names:
+        if name not in known:
+            told = ", ".join(known) or "none"
+            raise InputError(f"seen_by: the bundle's interactions have no event type {name!r}; they have {told}.")
+
+
+def _seen_targets(interactions: Interactions, cases: Cases, seen_by: Sequence[str] | None) -> int:
     """Targets that the user already had: out of reach unless repeats are allowed."""
 
     def pairs(rows: Rows, of_case: Rows) -> Rows:
         return of_case << 32 | interactions.item_idx[rows]
 
-    return int(np.isin(pairs(cases.target_rows, cases.target_cases), pairs(*cases.history_rows())).sum())
+    rows, of_case = cases.history_rows()
+    seen = makes_seen(interactions, rows, seen_by)
+    return int(np.isin(pairs(cases.target_rows, cases.target_cases), pairs(rows[seen], of_case[seen])).sum())
 
 
 def _named(cases: Cases) -> bytes:

@@ -103,6 +103,10 @@ def recommend(
         str | None, typer.Option(help="As of when: unix seconds or ISO 8601, UTC unless it says otherwise.")
     ] = None,
     exclude_seen: Annotated[bool, typer.Option(help="Leave out what the history holds.")] = True,
+    seen_by: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the history's items leave out those alone with which this event happened; any number."),
+    ] = None,
     intent: Annotated[
         str | None, typer.Option(help="Order by how likely the user does this with an item: buy, view, …")
     ] = None,
@@ -120,7 +124,7 @@ def recommend(
         history=[{"item_id": item_id.strip()} for item_id in history.split(",") if item_id.strip()],
         k=k,
         requested_at=None if requested_at is None else _unix_seconds(requested_at),
-        exclude_seen=exclude_seen,
+        exclude_seen=seen_by or exclude_seen,
         intent=intent,
         explain=explain,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import nan
 from typing import Literal
 
@@ -14,6 +13,7 @@ from recsys.bundle import Bundle
 from recsys.histories import Histories, gather_histories
 from recsys.intents import refusal
 from recsys.interactions import DAY_S, Interactions
+from recsys.ranking import makes_seen
 from serving.history import Event, before, bundle_rows, extended, merged, new_to
 from serving.live_items import LiveItems
 from serving.refusals import RefusedError
@@ -55,10 +55,17 @@ class Question:
             return "personal"
         return "history" if len(self.history) else "popular"
 
-    @cached_property
-    def seen(self) -> npt.NDArray[np.int64]:
-        """item_idx of all the history holds, each once."""
-        return np.unique(self.history.item_idx).astype(np.int64)
+    def seen(self, by: bool | Sequence[str]) -> npt.NDArray[np.int64]:
+        """item_idx of what of the history may not be recommended, each once.
+
+        Args:
+            by: Whether any of it may not, or the event types that make it so.
+        """
+        if by is False:
+            return np.zeros(0, np.int64)
+        rows = np.arange(len(self.history))
+        made = makes_seen(self.history, rows, None if by is True else by)
+        return np.unique(self.history.item_idx[made]).astype(np.int64)
 
     def histories(self, bundle: Bundle) -> Histories:
         """(1, H) the newest events, as the user tower reads them."""
@@ -97,10 +104,11 @@ def read_question(
 
     Raises:
         RefusedError: A filter or an item of the request asks about what the catalogue does not have, or there is no
-            such intent.
+            such intent or event type.
         UnavailableError: A text must be read and there is no encoder.
     """
     _refuse_unknown_intent(request.intent, bundle)
+    _refuse_unknown_events(request.exclude_seen, bundle.interactions.event_names)
     requested_at = _instant(request, kept.events, now)
     kinds = _Kinds(bundle.interactions.event_names, usual_event)
     own = bundle_rows(bundle.interactions, None if kept.forgotten else request.user_id)
@@ -156,6 +164,13 @@ class _Kinds:
 def _refuse_unknown_intent(intent: str | None, bundle: Bundle) -> None:
     if intent is not None and intent not in bundle.intents:
         raise RefusedError(("intent",), refusal(intent, bundle.intents))
+
+
+def _refuse_unknown_events(seen_by: bool | Sequence[str], known: Sequence[str]) -> None:
+    for at, name in enumerate([] if isinstance(seen_by, bool) else seen_by):
+        if name not in known:
+            told = ", ".join(filter(None, known)) or "none"
+            raise RefusedError(("exclude_seen", at), f"The bundle's event types are: {told}", given=name)
 
 
 def _instant(request: RecommendRequest, stored: Sequence[StoredEvent], now: int) -> int:

@@ -3,7 +3,7 @@
 A text in a docstring under a field is also its description on /docs.
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -59,7 +59,7 @@ class RecommendRequest(RequestModel):
                 {"user_id": "196", "k": 10},
                 {"history": [{"item_id": "242"}, {"item_id": "302", "event": "view"}], "k": 5, "explain": True},
                 {"user_id": "196", "requested_at": 881_250_949, "exclude_seen": False},
-                {"user_id": "196", "intent": "buy", "exclude_seen": False},
+                {"user_id": "196", "intent": "buy", "exclude_seen": ["buy"]},
                 {
                     "history": [{"item_id": "unheard-of", "item": {"title": "Heat 2", "categories": ["Crime"]}}],
                     "filters": {"any_of": ["Crime"]},
@@ -79,8 +79,9 @@ class RecommendRequest(RequestModel):
     """Unix seconds, UTC: recommend as of then, knowing nothing later. Left out, it is now."""
     place: Place | None = None
     """Where the user is, for bundles that read places."""
-    exclude_seen: bool = True
-    """Leave out what the history holds."""
+    exclude_seen: bool | Annotated[list[Name], Field(max_length=100)] = True
+    """Leave out what the history holds, or only that with which one of these events happened: `["buy"]` leaves out what
+    was bought, and lets what was only viewed come again."""
     filters: Filters | None = None
     """Which items may be in the answer."""
     diversity: Diversity | None = None

@@ -229,12 +229,11 @@ class Service:
         recommender = replace(
             self.recommender, search=watch.timed("search", self._search([q.filters for q, _ in asked]))
         )
-        nothing = np.zeros(0, np.int64)
         rankings = recommender.rank(
             users,
             stacked(histories),
             k=max(self._depth(request) for _, request in asked),
-            seen=[question.seen if request.exclude_seen else nothing for question, request in asked],
+            seen=[question.seen(request.exclude_seen) for question, request in asked],
             intent=[request.intent for _, request in asked],
         )
         # A longer ranking begins with the shorter one, so the longest k serves all.

@@ -81,6 +81,10 @@ def evaluate(
     allow_repeats: Annotated[
         bool, typer.Option("--allow-repeats", help="Items of the history may come again.")
     ] = False,
+    seen_by: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the history's items leave out those alone with which this event happened; any number."),
+    ] = None,
     device: Device = None,
     seed: Seed = 0,
     column: Columns = None,
@@ -116,7 +120,7 @@ def evaluate(
             columns=(column or [], item_column or []),
             time_unit=time_unit,
         )
-    protocol = Protocol(request_time=request_time, allow_repeats=allow_repeats)
+    protocol = Protocol(request_time, allow_repeats, tuple(seen_by) if seen_by else None)
     loaded = load_bundle(bundle)
     lost_to_the_index = index_section(loaded, bundle)  # first: a damaged index is told before minutes have passed
     metrics, rankings, cases = evaluate_bundle(loaded, protocol, seed=seed)
@@ -194,7 +198,7 @@ def print_report(metrics: dict[str, Any]) -> None:
     table = Table(
         title=f"{said['split']}, {said['cases']:,} cases, {said['catalogue']:,} items, "
         f"request time {'given' if said['request_time'] else 'not given'}, "
-        f"repeats {'allowed' if said['allow_repeats'] else 'masked'}",
+        f"repeats {'allowed' if said['allow_repeats'] else ', '.join(['masked', *said.get('seen_by', ())])}",
         title_justify="left",
         box=box.SIMPLE,
     )

@@ -104,6 +104,27 @@ def briefly(monkeypatch):
     monkeypatch.setattr(recsys.listwise, "EPOCHS", 4)
 
 
+def test_a_report_may_leave_out_what_was_bought_alone(shop):
+    """What it masks is what a request masks that asks for the same."""
+    metrics, rankings, _ = evaluate_bundle(shop, Protocol(request_time=True, seen_by=("buy",)), seed=0)
+    cases, names = leave_one_out(shop.interactions).test, shop.interactions.event_names
+    bought, out_of_reach, given = [], 0, rankings.filter(recommender="two_tower+rerank")
+    for start, stop, target in zip(cases.starts, cases.stops, cases.first_targets(), strict=True):
+        rows = [row for row in range(start, stop) if names[shop.interactions.event[row]] == "buy"]
+        bought.append(shop.interactions.item_idx[rows].astype(np.int64))
+        out_of_reach += shop.interactions.item_idx[target] in bought[-1]
+    assert metrics["protocol"]["seen_targets"] == out_of_reach
+    assert metrics["protocol"]["seen_by"] == ["buy"]
+    for case, ranking in enumerate(recommended(shop, k=30, num_candidates=200, seen=bought[:6])):
+        listed = given.filter(user_id=shop.interactions.user_ids[cases.user_idx[case]])
+        item_ids = [shop.catalogue.item_ids[item] for item in ranking.item_idx]
+        assert set(item_ids) == set(listed["item_id"])
+        scores = dict(zip(listed["item_id"], listed["score"], strict=True))
+        np.testing.assert_allclose(ranking.score, [scores[item] for item in item_ids], atol=1e-4)
+    with pytest.raises(InputError, match=r"no event type 'wish'; they have .*buy"):
+        evaluate_bundle(shop, Protocol(seen_by=("wish",)), seed=0)
+
+
 @pytest.mark.usefixtures("briefly")
 def test_where_events_come_by_chance_there_are_no_heads(shop):
     shuffled = np.random.default_rng(0).permutation(shop.interactions.event)
@@ -115,10 +136,10 @@ def test_where_events_come_by_chance_there_are_no_heads(shop):
         recommended(bundle, intent="buy")
 
 
-def recommended(bundle, *, k=10, users=6, **wishes):
+def recommended(bundle, *, k=10, users=6, num_candidates=20, **wishes):
     """For the first test cases, anything being allowed."""
     vectors = torch.from_numpy(bundle.item_vectors)
-    recommender = Recommender(bundle.model, vectors, bundle.reorder(vectors), 20, exact_search(vectors))
+    recommender = Recommender(bundle.model, vectors, bundle.reorder(vectors), num_candidates, exact_search(vectors))
     cases = leave_one_out(bundle.interactions).test[:users]
     histories = case_histories(bundle.interactions, cases, length=50, request_time=True)
     return recommender.recommend(histories, k=k, **wishes)

@@ -91,3 +91,21 @@ def test_what_the_history_holds_is_masked_and_nothing_else(order):
     masked = mask_seen(torch.zeros(2, 4), interactions, leave_one_out(interactions).test)
     # a had x and y (the target x among them), b had y and z.
     np.testing.assert_array_equal(masked.numpy() == OUT, [[False, True, True, False], [False, False, True, True]])
+
+
+def test_seen_by_some_events_is_what_those_happened_with():
+    rows = [
+        ("u", "a", 1, "view"),
+        ("u", "b", 2, "buy"),
+        ("u", "a", 3, "cart"),
+        ("u", "c", 4, "buy"),
+        ("u", "c", 5, "buy"),
+    ]
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "position", "event"], orient="row")
+    interactions, _, _ = read_interactions(table)
+    cases = leave_one_out(interactions).test  # the history is a, b, a, c
+    for seen_by, masked in ((None, "abc"), (["buy"], "bc"), (["cart", "view"], "a"), (["wish"], ""), ([], "")):
+        scores = mask_seen(torch.zeros(1, 4), interactions, cases, seen_by=seen_by)
+        assert (
+            "".join(name for name, score in zip("abc", scores[0, 1:].tolist(), strict=True) if score == OUT) == masked
+        )

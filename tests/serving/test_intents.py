@@ -133,6 +133,28 @@ def test_the_model_names_its_intents_and_the_client_reads_them(client):
     assert items == recommend(client, **ASKED, intent="buy")["items"]
 
 
+def test_what_was_bought_is_left_out_and_what_was_viewed_may_come_again(client, service):
+    interactions, catalogue = service.bundle.interactions, service.bundle.catalogue
+    mine = interactions.of_user(interactions.user_index("顾客3"))
+    had = {"view": set(), "buy": set()}
+    for item, event in zip(interactions.item_idx[mine], interactions.event[mine], strict=True):
+        had[interactions.event_names[event]].add(catalogue.item_ids[item])
+    assert had["view"] - had["buy"]
+    asked = ASKED | {"k": 40, "intent": "buy"}
+    for seen_by, left_out in (
+        (["buy"], had["buy"]),
+        (["view", "buy"], had["view"] | had["buy"]),
+        ([], set()),
+        (True, had["view"] | had["buy"]),
+        (False, set()),
+    ):
+        given = {item["item_id"] for item in recommend(client, **asked, exclude_seen=seen_by)["items"]}
+        assert set(catalogue.item_ids[1:]) - given == left_out
+    problem = assert_problem(client.post("/v1/recommend", json={**ASKED, "exclude_seen": ["buy", "wish"]}), 422)
+    assert problem["errors"][0]["pointer"] == "#/exclude_seen/1"
+    assert problem["errors"][0]["detail"] == "The bundle's event types are: view, buy (given: 'wish')"
+
+
 def test_the_command_asks_for_an_intent(intent_shop, service):
     def invoke(*arguments):
         asked = ["recommend", "--bundle", str(intent_shop), "--user", "顾客3", "--requested-at", str(NOW), *arguments]
@@ -144,10 +166,16 @@ def test_the_command_asks_for_an_intent(intent_shop, service):
     table = invoke("--intent", "buy", "-k", "3").stdout
     assert "probability" in table
     assert f"{expected.items[0].intents['buy']:.4f}" in table
+    answer = json.loads(invoke("--seen-by", "buy", "-k", "12", "--json").stdout)
+    expected = service.recommend(RecommendRequest(**ASKED, exclude_seen=["buy"]))
+    assert answer["items"] == expected.model_dump(exclude_none=True)["items"]
     refused = invoke("--intent", "wish")
     assert refused.exit_code == 2
     assert "--intent: 'wish' is no intent of this bundle; it knows view, buy." in refused.stderr
     assert "Traceback" not in refused.stderr
+    refused = CliRunner().invoke(command, ["evaluate", "--bundle", str(intent_shop), "--seen-by", "wish"])
+    assert refused.exit_code == 2
+    assert "no event type 'wish'; they have view, buy." in refused.stderr
 
 
 def test_the_bundle_keeps_its_heads(intent_shop):

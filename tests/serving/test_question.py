@@ -81,7 +81,7 @@ def test_seen_is_all_of_the_history_once(service, bundle):
     new = next(idx for idx in range(1, 41) if idx not in stored)
     told = [{"item_id": bundle.catalogue.item_ids[idx]} for idx in (new, stored[0])]
     question = ask(service, user_id="顾客3", history=told)
-    assert question.seen.tolist() == sorted({*stored, new})
+    assert question.seen(True).tolist() == sorted({*stored, new})
 
 
 @pytest.mark.parametrize("request_time", [True, False])
