@@ -1,7 +1,8 @@
 """Every knob of a run, in one typed tree that is written to TOML and read back the same.
 
 Defaults that depend on the data (`None` here) are settled by `settle`, from properties of the data alone: whether there
-is a clock, whether users return to items, how long histories and the catalogue are. Never from a data set's name.
+is a clock, whether users return to items, how long histories and the catalogue are. Never from a data set's name. The
+encoder (`auto`) is settled by `encoder_choice`, from the texts.
 """
 
 import json

@@ -3,8 +3,8 @@
 It is multilingual-e5-small (Wang et al., 2024; MIT), a BERT that reads a hundred languages. The package keeps it in one
 file, little-endian throughout: sizes, the vocabulary with its scores, what characters are normalised to, and the
 tensors, large ones in blocks of 32 weights with one scale and 4 bits for each weight (GGML's Q4_0). What is written
-here has ordinary numbers, but knows no more than the 4 bits kept: cosines to the original are .98 to .99.
-V pieces of the vocabulary, T width, R rows of a matrix, P prefixes and K keys of a trie.
+here has ordinary numbers, but knows no more than the 4 bits kept: its packager finds cosines of .98 to the original.
+V pieces of the vocabulary.
 """
 
 import json
