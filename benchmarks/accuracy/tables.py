@@ -35,6 +35,8 @@ def write_tables(results: Path) -> None:
             tables[data] = accuracy_table(json.loads(path.read_text(encoding="utf-8")))
         if (path := results / f"{data}-ablation.json").exists():
             tables[f"{data}-ablation"] = ablation_table(json.loads(path.read_text(encoding="utf-8"))["variants"])
+    if evidence := read_evidence(results):
+        tables["evidence"] = evidence_table(evidence)
     for readme in READMES:
         text = readme.read_text(encoding="utf-8")
         for name, table in tables.items():
@@ -81,4 +83,23 @@ def ablation_table(variants: list[dict[str, Any]]) -> str:
             f"| {variant['name'].replace('-', ' ')} | {towers['ndcg@10']:.4f} | {towers['recall@200']:.4f} "
             f"| {prior['ndcg@10']:.4f} |"
         )
+    return "\n".join(lines)
+
+
+def read_evidence(results: Path) -> dict[str, dict[str, Any]]:
+    """Data set → what `benchmarks.accuracy.evidence` found on it, where it was run."""
+    paths = {data: results / f"{data}-evidence.json" for data in DATA}
+    return {data: json.loads(path.read_text(encoding="utf-8")) for data, path in paths.items() if path.exists()}
+
+
+def evidence_table(results: dict[str, dict[str, Any]]) -> str:
+    """A row per variant, two columns per data set: NDCG@10 of all cases, and of users whose interests moved."""
+    heads = [f"{data} | who moved ({result['cases']['drift high']})" for data, result in results.items()]
+    lines = [f"| NDCG@10 | {' | '.join(heads)} |", "|---" * (1 + 2 * len(heads)) + "|"]
+    for variant in next(iter(results.values()))["variants"]:
+        told = []
+        for result in results.values():
+            of_all, of_moved = (result["variants"][variant][group]["ndcg@10"] for group in ("all", "drift high"))
+            told += [f"{of_all:.4f}", "" if of_moved is None else f"{of_moved:.4f}"]
+        lines.append(f"| {LABELS.get(variant, variant)} | {' | '.join(told)} |")
     return "\n".join(lines)
