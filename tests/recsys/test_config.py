@@ -26,6 +26,7 @@ def test_every_key_survives_with_another_value(tmp_path):
     }
     said = {
         "train.loss": "in_batch",
+        "train.log_q": "streamed",
         "train.exclude_seen": False,
         "train.batch_events": 77,
         "train.epochs": 7,
