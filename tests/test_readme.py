@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy.tables import DATA, READMES, ablation_table, accuracy_table
+from benchmarks.accuracy.tables import (
+    DATA,
+    READMES,
+    ablation_table,
+    accuracy_table,
+    evidence_table,
+    put,
+    read_evidence,
+)
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -18,6 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results"
     [
         *((data, accuracy_table) for data in DATA),
         ("ml-1m-ablation", lambda result: ablation_table(result["variants"])),
+        ("ml-100k-ablation", lambda result: ablation_table(result["variants"])),
     ],
 )
 def test_tables_are_those_of_the_committed_results(readme, name, table):
@@ -27,6 +36,12 @@ def test_tables_are_those_of_the_committed_results(readme, name, table):
     )
     assert stands is not None
     assert stands[1] == table(result)
+
+
+@pytest.mark.parametrize("readme", READMES, ids=str)
+def test_what_evidence_brings_is_what_was_measured(readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    assert put(text, "evidence", evidence_table(read_evidence(RESULTS))) == text
 
 
 def test_a_training_step_is_as_many_lines_as_it_says():

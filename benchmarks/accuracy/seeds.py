@@ -136,7 +136,7 @@ def summarise(job: Job, seeds: Sequence[int], peers: Mapping[str, Peer] | None =
             other: paired_p_value(
                 gains[ours].mean(0), gains[other].mean(0), users, draws=10_000, rng=np.random.default_rng(0)
             )
-            for other in (*baselines, *(name for name in OURS if name != ours))
+            for other in (*baselines, *(name for name in OURS if name != ours and name in gains))
         }
         for ours in OURS
         if ours in gains
