@@ -7,8 +7,8 @@ or after the request is read.
 Shapes: B histories, H events, C candidates, F kinds of evidence, N items, M interests of one item, I interests, R rows.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -54,6 +54,8 @@ GROUPS = {
     "returns": RETURNS,
 }
 """What belongs together when a score is taken apart."""
+OPTIONAL = {group: names for group, names in GROUPS.items() if group != "towers"} | {"interests": (*INTERESTS, "moved")}
+"""What is left out together where it does not pay; how far a user moved is told by the interests alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,8 @@ class Evidence:
     """None where there is no clock."""
     returns: bool
     """Whether items of the history may be recommended again."""
+    left_out: tuple[str, ...] = ()
+    """Columns that are not measured: without them unseen choices were no less likely."""
 
     @classmethod
     def of(cls, train: Interactions, taxonomy: Taxonomy, prior: TransitionPrior, *, returns: bool) -> "Evidence":
@@ -154,7 +158,7 @@ class Evidence:
     @property
     def names(self) -> tuple[str, ...]:
         """(F,) of the columns."""
-        return (
+        measured = (
             *TOWERS,
             *HABITS,
             *LIKENESS,
@@ -163,6 +167,17 @@ class Evidence:
             *(RETURNS if self.returns else ()),
             *USER,
         )
+        return tuple(name for name in measured if name not in self.left_out)
+
+    def columns(self) -> dict[str, list[int]]:
+        """Group → its columns, of the groups that can be done without: all but the towers'."""
+        places = {name: place for place, name in enumerate(self.names)}
+        groups = {group: [places[name] for name in names if name in places] for group, names in OPTIONAL.items()}
+        return {group: columns for group, columns in groups.items() if columns}
+
+    def without(self, groups: Iterable[str]) -> "Evidence":
+        """The same evidence, some groups of it not measured."""
+        return replace(self, left_out=(*self.left_out, *(name for group in groups for name in OPTIONAL[group])))
 
     def measure(self, cosines: Tensor, candidates: Tensor, histories: Histories, item_vectors: Tensor) -> Tensor:
         """Every kind of evidence for every candidate.
@@ -181,13 +196,15 @@ class Evidence:
         known = candidates.masked_fill(candidates >= len(self.interests), 0)
         cosines = cosines.clamp(-1, 1)  # −∞ where there is no candidate
         found = {"fit": cosines, **self._habits(cosines, known, histories)}
-        found |= _likeness(candidates, histories.item_idx, item_vectors)
-        back = steps_back(histories.item_idx)
+        back, asked = steps_back(histories.item_idx), set(self.names)
         found["length"] = _each((histories.item_idx > 0).sum(1).float().log1p(), candidates)
-        found |= self._interests(known, histories.item_idx, back)
-        if self.popularity is not None:
+        if asked.intersection(LIKENESS):
+            found |= _likeness(candidates, histories.item_idx, item_vectors)
+        if asked.intersection((*INTERESTS, "moved")):
+            found |= self._interests(known, histories.item_idx, back)
+        if asked.intersection(TIMES):
             found |= self._times(known, histories)
-        if self.returns:
+        if asked.intersection(RETURNS):
             found |= _returns(candidates, histories.item_idx, back)
         return torch.stack([found[name] for name in self.names], dim=-1)
 
@@ -203,12 +220,14 @@ class Evidence:
         return tensors
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], prior: TransitionPrior, *, returns: bool) -> "Evidence":
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], prior: TransitionPrior, *, returns: bool, left_out: Sequence[str]
+    ) -> "Evidence":
         """The reverse of `tensors`."""
         counts = {name: tensors[f"next.{name}"] for name in ("data", "indices", "indptr")}
         popularity = Popularity(tensors["starts"].numpy(), tensors["instants"].numpy()) if "starts" in tensors else None
         comes_next = TransitionCounter.from_tensors(counts, NEXT)
-        return cls(prior, comes_next, tensors["interests"], tensors["parts"], popularity, returns)
+        return cls(prior, comes_next, tensors["interests"], tensors["parts"], popularity, returns, tuple(left_out))
 
     def _habits(self, cosines: Tensor, known: Tensor, histories: Histories) -> dict[str, Tensor]:
         follows, item_idx = self.prior.counter, histories.item_idx

@@ -107,7 +107,8 @@ def fit_intents(evidence: EventEvidence, told: Tensor, happened: Tensor, *, seed
     nowhere = torch.zeros(told.shape[:2], dtype=torch.bool)
     read = (BASE_RATES, evidence.num_shares, told.shape[2])
     courses = [fit_listwise(told[..., :kinds], nowhere, happened, seed=seed) for kinds in read]
-    nets, unseen = min(courses, key=lambda course: float(F.cross_entropy(course[1], happened)))
+    best = min(courses, key=lambda course: float(F.cross_entropy(course.unseen, happened)))
+    nets, unseen = best.nets, best.unseen
     sharpness = min(SHARPNESS.tolist(), key=lambda factor: float(F.cross_entropy(unseen * factor, happened)))
     if not _clearly_likelier(F.log_softmax(unseen, dim=-1), happened):
         return None

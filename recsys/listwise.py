@@ -7,7 +7,7 @@ calibrating, comes from the one network that has not seen it.
 Shapes: L lists, C candidates, F kinds of evidence, K folds, W hidden units.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -24,6 +24,8 @@ LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 RIDGES = (1e-1, 1e-2, 1e-3)
 """Of the straight part, on standardised evidence; its first kind is free, so that much ridge leaves that alone."""
+CLEARLY = 0.5
+"""A group stays where unseen choices get likelier by so many standard errors: even noise helps them now and then."""
 FARTHEST = 8.0
 """Evidence further out than so many deviations counts as that far: nothing in the lists said what it would mean."""
 EMPTY = -1e9
@@ -69,7 +71,23 @@ class ListwiseNets:
         return cls(**{f.name: tensors[f.name] for f in fields(cls)})
 
 
-def fit_listwise(evidence: Tensor, empty: Tensor, chosen: Tensor, *, seed: int) -> tuple[ListwiseNets, Tensor]:
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What `fit_listwise` leaves."""
+
+    nets: ListwiseNets
+    """They read the columns that stayed."""
+    unseen: Tensor
+    """(L, C) the score of each list by the network that has not seen it."""
+    left_out: tuple[str, ...]
+    """The groups that did not pay."""
+    columns: list[int]
+    """Those that stayed, of the evidence as it was given."""
+
+
+def fit_listwise(
+    evidence: Tensor, empty: Tensor, chosen: Tensor, *, seed: int, optional: Mapping[str, Sequence[int]] | None = None
+) -> Learnt:
     """Learn K networks from lists in which one candidate was chosen.
 
     Args:
@@ -77,42 +95,93 @@ def fit_listwise(evidence: Tensor, empty: Tensor, chosen: Tensor, *, seed: int) 
         empty: ``(L, C)`` places without a candidate.
         chosen: ``(L,)`` the place of the chosen candidate.
         seed: Of the folds, the initial weights and the order of lists.
-
-    Returns:
-        The networks, and ``(L, C)`` the score of each list by the network that has not seen it.
+        optional: Group → its columns. Groups without which the straight part finds unseen choices not clearly less
+            likely are left out, the idlest first.
     """
     rows = evidence[~empty]
     mean, deviation = rows.mean(0), rows.std(0).clamp(min=1e-6)
     scaled = ((evidence - mean) / deviation).clamp(-FARTHEST, FARTHEST)
     fold = torch.from_numpy(np.random.default_rng(seed).permutation(len(chosen)) % FOLDS)
+    lists = _Lists(scaled, empty, chosen, fold, seed)
 
-    def learnt(*, ridge: float, bends: bool) -> tuple[float, float, list[_Net], Tensor]:
+    best = min((lists.learn(list(range(scaled.shape[2])), ridge) for ridge in RIDGES), key=_misfit_of)
+    groups = dict(optional or {})
+    left_out: list[str] = []
+    while groups:
+        without = {group: lists.learn(_less(best.columns, columns), best.ridge) for group, columns in groups.items()}
+        idlest = min(without, key=lambda group: without[group].misfit)
+        if _clearly_worse(without[idlest], best):
+            break
+        best = without[idlest]
+        left_out.append(idlest)
+        del groups[idlest]
+    # A few hundred lists are learnt by heart where the networks may bend; the lists they have not seen say so.
+    best = min(best, lists.learn(best.columns, best.ridge, bends=True), key=_misfit_of)
+    nets = best.served(mean[best.columns], deviation[best.columns])
+    return Learnt(nets, best.unseen.masked_fill(empty, EMPTY), tuple(left_out), best.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class _Course:
+    """K networks, each learnt without a fold of the lists."""
+
+    columns: list[int]
+    ridge: float
+    nets: list["_Net"]
+    unseen: Tensor  # (L, C)
+    surprise: Tensor  # (L,) negative log-likelihood of what was chosen in each unseen list
+
+    @property
+    def misfit(self) -> float:
+        return float(self.surprise.mean())
+
+    def served(self, mean: Tensor, deviation: Tensor) -> ListwiseNets:
+        with torch.no_grad():
+            return ListwiseNets(
+                mean,
+                deviation,
+                straight=torch.stack([net.straight.weight[0] for net in self.nets]),
+                hidden=torch.stack([net.hidden.weight.T for net in self.nets]),
+                offset=torch.stack([net.hidden.bias for net in self.nets]),
+                out=torch.stack([net.out.weight[0] for net in self.nets]),
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Lists:
+    """What is learnt from, and in which folds."""
+
+    scaled: Tensor  # (L, C, F)
+    empty: Tensor  # (L, C)
+    chosen: Tensor  # (L,)
+    fold: Tensor  # (L,)
+    seed: int
+
+    def learn(self, columns: list[int], ridge: float, *, bends: bool = False) -> _Course:
+        told, empty, chosen = self.scaled[..., columns], self.empty, self.chosen
         unseen, nets = torch.empty(empty.shape), []
         for out in range(FOLDS):
-            learn = fold != out
+            learn = self.fold != out
             with torch.random.fork_rng():
-                torch.manual_seed(seed + out)
-                nets.append(_fit(scaled[learn], empty[learn], chosen[learn], ridge=ridge, bends=bends))
+                torch.manual_seed(self.seed + out)
+                nets.append(_fit(told[learn], empty[learn], chosen[learn], ridge=ridge, bends=bends))
             with torch.inference_mode():
-                unseen[~learn] = nets[-1](scaled[~learn])
-        return float(_misfit(unseen, empty, chosen)), ridge, nets, unseen
+                unseen[~learn] = nets[-1](told[~learn])
+        surprise = F.cross_entropy(unseen.masked_fill(empty, EMPTY), chosen, reduction="none")
+        return _Course(columns, ridge, nets, unseen, surprise)
 
-    def misfit(course: tuple[float, float, list[_Net], Tensor]) -> float:
-        return course[0]
 
-    # A few hundred lists are learnt by heart where the networks may bend; the lists they have not seen say so.
-    straight = min((learnt(ridge=ridge, bends=False) for ridge in RIDGES), key=misfit)
-    _, _, nets, unseen = min(straight, learnt(ridge=straight[1], bends=True), key=misfit)
-    with torch.no_grad():
-        served = ListwiseNets(
-            mean,
-            deviation,
-            straight=torch.stack([net.straight.weight[0] for net in nets]),
-            hidden=torch.stack([net.hidden.weight.T for net in nets]),
-            offset=torch.stack([net.hidden.bias for net in nets]),
-            out=torch.stack([net.out.weight[0] for net in nets]),
-        )
-    return served, unseen.masked_fill(empty, EMPTY)
+def _clearly_worse(course: _Course, other: _Course) -> bool:
+    lost = course.surprise - other.surprise
+    return bool(lost.mean() > CLEARLY * lost.std() / len(lost) ** 0.5)
+
+
+def _misfit_of(course: _Course) -> float:
+    return course.misfit
+
+
+def _less(columns: list[int], some: Sequence[int]) -> list[int]:
+    return [column for column in columns if column not in some]
 
 
 class _Net(nn.Module):

@@ -134,14 +134,16 @@ class Reranker:
     def facts(self) -> str:
         """What is no tensor, as JSON."""
         intents = {} if self.intents is None else {"intents": self.intents.facts()}
+        left_out = {"left_out": self.evidence.left_out} if self.evidence.left_out else {}
         own = {"names": self.evidence.names, "returns": self.evidence.returns, **asdict(self.platt)}
-        return json.dumps(own | intents)
+        return json.dumps(own | left_out | intents)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], facts: str, prior: TransitionPrior) -> "Reranker":
         """The reverse of `tensors` and `facts`."""
         said = json.loads(facts)
-        evidence = Evidence.from_tensors(part_of(tensors, "evidence."), prior, returns=said["returns"])
+        told = {"returns": said["returns"], "left_out": said.get("left_out", ())}
+        evidence = Evidence.from_tensors(part_of(tensors, "evidence."), prior, **told)
         intents = None
         if "intents" in said:
             intents = Intents.from_tensors(part_of(tensors, "intents."), said["intents"], evidence.interests)
@@ -270,31 +272,40 @@ def fit_reranker(
     """
     rows = cases.first_targets()
     targets = torch.from_numpy(interactions.item_idx[rows].astype(np.int64))
-    found = candidates == targets[:, None]
+    found, empty = candidates == targets[:, None], candidates == 0
     hit, chosen = found.any(1), found.int().argmax(1)
     if int(hit.sum()) < FEWEST_CASES:
         return None
-    measured, told = [], []
-    for at in range(0, len(cases), CASES_AT_ONCE):
-        some = slice(at, at + CASES_AT_ONCE)
-        histories = case_histories(interactions, cases[some], length=HISTORY_ITEMS, request_time=request_time)
-        measured.append(evidence.measure(cosines[some], candidates[some], histories, item_vectors))
-        if events is not None:
-            of_target = measured[-1][torch.arange(len(histories.item_idx)), chosen[some]][:, None]
-            told.append(events.measure(of_target, targets[some, None], histories)[:, 0])
-    empty, lists = candidates == 0, torch.cat(measured)
-    nets, unseen = fit_listwise(lists[hit], empty[hit], chosen[hit], seed=seed)
+    parts = [slice(at, at + CASES_AT_ONCE) for at in range(0, len(cases), CASES_AT_ONCE)]
+    histories = [
+        case_histories(interactions, cases[part], length=HISTORY_ITEMS, request_time=request_time) for part in parts
+    ]
+    lists = torch.cat(
+        [
+            evidence.measure(cosines[part], candidates[part], read, item_vectors)
+            for part, read in zip(parts, histories, strict=True)
+        ]
+    )
+    learnt = fit_listwise(lists[hit], empty[hit], chosen[hit], seed=seed, optional=evidence.columns())
+    nets, unseen = learnt.nets, learnt.unseen
+    evidence, lists = evidence.without(learnt.left_out), lists[..., learnt.columns]
     blended = lists[hit][..., evidence.names.index("blended")].masked_fill(empty[hit], EMPTY)
     if _misfit_sharpened(blended, chosen[hit]) <= F.cross_entropy(unseen, chosen[hit]):
         return None
     scores = nets.scores(lists).masked_fill(empty, -torch.inf)
     scores[hit] = unseen.masked_fill(empty[hit], -torch.inf)
-    real = ~empty
-    platt = fit_platt(_log_shares(scores)[real].numpy(), found[real].numpy())
+    platt = fit_platt(_log_shares(scores)[~empty].numpy(), found[~empty].numpy())
     intents = None
     if events is not None:
+        of_targets = lists[torch.arange(len(lists)), chosen][:, None]  # (Q, 1, F)
+        told = torch.cat(
+            [
+                events.measure(of_targets[part], targets[part, None], read)[:, 0]
+                for part, read in zip(parts, histories, strict=True)
+            ]
+        )
         happened = events.number_of[torch.from_numpy(interactions.event[rows].astype(np.int64))]
-        intents = fit_intents(events, torch.cat(told)[hit], happened[hit], seed=seed)
+        intents = fit_intents(events, told[hit], happened[hit], seed=seed)
     return Reranker(evidence, nets, platt, intents)
 
 

@@ -211,6 +211,36 @@ STRATA_SHARES = {
 """Until when, as a part of all events → the share of each role."""
 
 
+def moving_world(
+    *, users: int = 600, events: int = 16, seed: int = 0
+) -> tuple[Interactions, Catalogue, dict[str, bool]]:
+    """Everyone has a theme that three choices of four are of; half the users took up another one four choices ago.
+
+    Which things of a theme they choose is chance, and nobody chooses one twice: for those who moved the newest few
+    events tell what comes next, for the others the whole history tells it better.
+
+    Returns:
+        The table, the catalogue, and which users moved.
+    """
+    rng = np.random.default_rng(seed)
+    catalogue = _themed_catalogue(rng)
+    rows, moved = [], {}
+    for user in range(users):
+        first, second = _no_two_alike(2, rng)
+        moved[f"u{user}"] = bool(rng.random() < 0.5)
+        had: set[str] = set()
+        for event in range(events):
+            theme = second if moved[f"u{user}"] and event >= events - 5 else first
+            if rng.random() < 0.25:
+                theme = int(rng.integers(len(THEMES)))
+            free = [item for item in (f"{THEMES[theme]}{number}" for number in range(20)) if item not in had]
+            had.add(item := str(rng.choice(free)))
+            rows.append((f"u{user}", item, event))
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "position"], orient="row")
+    interactions, catalogue, _ = read_interactions(table, catalogue)
+    return interactions, catalogue, moved
+
+
 def strata_world(
     *, users: int = 100, events: int = 300, clock: bool = True, seed: int = 0
 ) -> tuple[Interactions, Catalogue, dict[tuple[str, str], str]]:

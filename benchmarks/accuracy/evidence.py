@@ -3,34 +3,41 @@
     python -m benchmarks.accuracy.evidence ml-100k
 
 Reads the runs that `benchmarks.accuracy.run` has kept; their towers and priors are not touched. "Lately against for
-long" leaves out whatever could tell what the user was interested in of late from what the user always was. Users whose
-interests moved and the others are told apart.
+long" leaves out whatever could tell what the user was interested in of late from what the user always was. "Weights
+fixed" retrieves by the items of the history alone, each event weighing half as much as one so many events later:
+what the towers' attention, which learns such weights, has to be better than. Users whose interests moved and the
+others are told apart.
 
-Shapes: Q cases, S seeds.
+Shapes: Q cases, S seeds, N items.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.accuracy.data import BENCHMARKS
 from benchmarks.machine import describe_machine
+from recsys.baselines import Scorer
 from recsys.bundle import Bundle, load_bundle
 from recsys.drift import drift_groups
 from recsys.evaluate import target_ranks
-from recsys.evidence import HABITS, INTERESTS, LIKENESS, TIMES, Evidence
+from recsys.evidence import HABITS, INTERESTS, LIKENESS, TIMES, steps_back
+from recsys.histories import case_histories
 from recsys.interests import bundle_taxonomy
 from recsys.metrics import ndcg, paired_p_value
 from recsys.report import BLENDED, RERANKED, TOWERS, tower_scorers
 from recsys.run import bundle_split, learn_reranker, reranker_evidence
-from recsys.split import Split, without_request_time
+from recsys.split import Cases, Split, without_request_time
 
 EVERYTHING = "all evidence"
 LEFT_OUT = {
@@ -42,18 +49,11 @@ LEFT_OUT = {
     "no popularity in time": TIMES,
 }
 """Name of a variant → columns of the evidence that it does without."""
-
-
-@dataclass(frozen=True, eq=False)
-class Without(Evidence):
-    """Evidence of which some columns are not measured."""
-
-    left_out: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the columns that stay."""
-        return tuple(name for name in super().names if name not in self.left_out)
+WEIGHTS_FIXED = {
+    "weights fixed, half-life 3 events": 3.0,
+    "weights fixed, half-life 10 events": 10.0,
+    "weights fixed, all events alike": float("inf"),
+}
 
 
 def main() -> None:
@@ -89,14 +89,15 @@ def main() -> None:
 
 
 def gains_of(bundle: Bundle, split: Split) -> dict[str, npt.NDArray[np.float64]]:
-    """(Q,) NDCG@10 of the test cases: of the towers, of the prior, and of rerankers learnt from some of the evidence.
+    """(Q,) NDCG@10 of the test cases: of the towers, with weights fixed, of the prior, of rerankers with some evidence.
 
     Where a reranker does not pay, the prior's order is what would be served, and counts.
     """
     whole = reranker_evidence(bundle, split)
     scorers = {name: tower_scorers(bundle, allow_repeats=False)[name] for name in (TOWERS, BLENDED)}
+    scorers |= {name: fixed_weights(bundle, half_life) for name, half_life in WEIGHTS_FIXED.items()}
     for name, left_out in LEFT_OUT.items():
-        evidence = Without(**{part.name: getattr(whole, part.name) for part in fields(whole)}, left_out=left_out)
+        evidence = replace(whole, left_out=left_out)
         learnt = replace(bundle, reranker=learn_reranker(bundle, split, evidence=evidence))
         scorers[name] = tower_scorers(learnt, allow_repeats=False)[BLENDED if learnt.reranker is None else RERANKED]
     return {
@@ -105,21 +106,40 @@ def gains_of(bundle: Bundle, split: Split) -> dict[str, npt.NDArray[np.float64]]
     }
 
 
+def fixed_weights(bundle: Bundle, half_life: float) -> Scorer:
+    """What is near the mean of the history's items, each event weighing half as much as one ``half_life`` later."""
+    item_vectors, length = torch.from_numpy(bundle.item_vectors), bundle.config.user_tower.history_length
+
+    def scores(cases: Cases) -> Tensor:  # (Q, N + 1)
+        item_idx = case_histories(bundle.interactions, cases, length=length).item_idx
+        weight = 0.5 ** (steps_back(item_idx) / half_life) * (item_idx > 0)
+        users = (weight[:, None] @ F.embedding(item_idx, item_vectors))[:, 0]
+        return F.normalize(users, dim=-1) @ item_vectors.T
+
+    return scores
+
+
 def summary(
     gains: Mapping[str, npt.NDArray[np.float64]], groups: Mapping[str, npt.NDArray[np.bool_]]
 ) -> dict[str, dict[str, Any]]:
     """NDCG@10 by variant and group, and how likely it is by chance that all the evidence ranks better.
 
+    Where weights are fixed, how likely it is by chance that the towers do.
+
     Args:
         gains: Variant → ``(Q,)``, means over seeds.
         groups: Name → ``(Q,)`` mask.
     """
+
+    def whole_of(name: str) -> npt.NDArray[np.float64]:
+        return gains[TOWERS if name in WEIGHTS_FIXED else EVERYTHING]
+
     everybody = {"all": np.ones(len(gains[EVERYTHING]), bool), **groups}
     return {
         name: {
             group: {
                 "ndcg@10": float(figures[mask].mean()) if mask.any() else None,
-                "p": _p_value(gains[EVERYTHING][mask], figures[mask]) if name != EVERYTHING and mask.any() else None,
+                "p": _p_value(whole_of(name)[mask], figures[mask]) if name != EVERYTHING and mask.any() else None,
             }
             for group, mask in everybody.items()
         }

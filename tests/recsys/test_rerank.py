@@ -5,19 +5,23 @@ from dataclasses import replace
 from statistics import median
 from time import process_time
 
+import numpy as np
 import pytest
 import torch
 
 import recsys.rerank
+from benchmarks.accuracy.evidence import fixed_weights
 from recsys.audit import LeakError
 from recsys.bundle import RERANKER, load_bundle, save_bundle
 from recsys.errors import InputError
+from recsys.evaluate import target_ranks
 from recsys.evidence import Evidence
 from recsys.histories import case_histories
 from recsys.interests import bundle_taxonomy
-from recsys.report import Protocol, evaluate_bundle
+from recsys.metrics import ndcg
+from recsys.report import RERANKED, Protocol, evaluate_bundle, tower_scorers
 from recsys.run import bundle_split, learn_reranker, relearn_reranker
-from tests.worlds import chain_world, fashion_world
+from tests.worlds import chain_world, fashion_world, moving_world
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +51,32 @@ def test_it_reorders_and_retrieves_nothing_else(fashionable):
     assert found[0] == found[1]
 
 
+def test_who_moved_is_followed_and_who_stayed_is_not_forgotten(train_tiny, tmp_path):
+    """One weight of lately against for long suits the ones or the others; a learnt one both."""
+    interactions, catalogue, moved = moving_world(users=400)
+    bundle = train_tiny((interactions, catalogue), tmp_path / "b")
+    test = bundle_split(bundle).test
+    movers = np.array([moved[interactions.user_ids[user]] for user in test.user_idx])
+
+    def by_group(scorer):
+        gained = ndcg(target_ranks(scorer, test, interactions), test.target_cases, k=10)
+        return gained[movers].mean(), gained[~movers].mean()
+
+    learnt = by_group(tower_scorers(bundle, allow_repeats=False)[RERANKED])
+    only_lately, lately, for_long = (by_group(fixed_weights(bundle, half_life)) for half_life in (1.0, 3.0, np.inf))
+    assert learnt[0] > for_long[0] + 0.1
+    assert learnt[1] > only_lately[1] + 0.03
+    assert sum(learnt) > max(sum(fixed) for fixed in (only_lately, lately, for_long)) + 0.01
+
+
 def test_too_few_cases_teach_nothing(train_tiny, tmp_path):
     assert train_tiny(chain_world(users=100), tmp_path / "b").reranker is None
 
 
 def test_it_is_left_out_where_unseen_targets_get_no_likelier(fashionable, monkeypatch):
-    def learn_noise(evidence, empty, chosen, *, seed):
-        nets, unseen = fit_listwise(evidence, empty, chosen, seed=seed)
-        return nets, torch.randn(unseen.shape)
+    def learn_noise(evidence, empty, chosen, **more):
+        learnt = fit_listwise(evidence, empty, chosen, **more)
+        return replace(learnt, unseen=torch.randn(learnt.unseen.shape))
 
     fit_listwise = recsys.rerank.fit_listwise
     monkeypatch.setattr(recsys.rerank, "fit_listwise", learn_noise)
