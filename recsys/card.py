@@ -3,6 +3,7 @@
 from typing import Any
 
 from recsys.bundle import Bundle
+from recsys.evidence import GROUPS, OPTIONAL
 
 CARD = "model_card.md"
 
@@ -26,6 +27,8 @@ def model_card(bundle: Bundle, metrics: dict[str, Any] | None) -> str:
         "",
         "**Reads**: " + ", ".join(_read_of_items(bundle) + _read_of_events(bundle)) + ".",
         "",
+        "**Reranks by**: " + _reranks_by(bundle) + ".",
+        "",
         "**Meant for** ranking this catalogue's items for its users. The bundle holds every interaction it was given, "
         "user ids included: treat it as personal data. It has learnt what was chosen, and with it the habits and the "
         "inequality of what was shown then; `popularity_lift`, `coverage` and `gini` in metrics.json say how much.",
@@ -41,6 +44,15 @@ def model_card(bundle: Bundle, metrics: dict[str, Any] | None) -> str:
             )
         lines += ["", "Protocol: " + ", ".join(f"{key} {value}" for key, value in metrics["protocol"].items()) + "."]
     return "\n".join(lines) + "\n"
+
+
+def _reranks_by(bundle: Bundle) -> str:
+    if bundle.reranker is None:
+        return "nothing: no reranker was learnt, or it did not pay"
+    evidence = bundle.reranker.evidence
+    stays = ", ".join(group for group, names in GROUPS.items() if set(names) & set(evidence.names))
+    idle = ", ".join(group for group, names in OPTIONAL.items() if set(names) <= set(evidence.left_out))
+    return stays + (f"; left out, since it did not pay: {idle}" if idle else "")
 
 
 def _read_of_items(bundle: Bundle) -> list[str]:

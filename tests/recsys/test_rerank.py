@@ -13,6 +13,7 @@ import recsys.rerank
 from benchmarks.accuracy.evidence import fixed_weights
 from recsys.audit import LeakError
 from recsys.bundle import RERANKER, load_bundle, save_bundle
+from recsys.card import model_card
 from recsys.errors import InputError
 from recsys.evaluate import target_ranks
 from recsys.evidence import Evidence
@@ -141,6 +142,14 @@ def test_a_candidate_s_score_depends_on_no_other(fashionable):
     whole = scores(fashionable)
     alone = torch.cat([scores(fashionable, [candidate]) for candidate in range(1, 6)], dim=1)
     torch.testing.assert_close(alone, whole[:, :5], atol=1e-4, rtol=1e-4)
+
+
+def test_what_does_not_pay_is_left_out_and_said_to_be(fashionable):
+    evidence = fashionable.reranker.evidence
+    assert "chosen_week" in evidence.names  # the fashion
+    assert not {"like_newest", "like_any", "like_some"} & set(evidence.names)
+    assert "left out, since it did not pay: " in model_card(fashionable, None)
+    assert "left out" not in model_card(replace(fashionable, reranker=None), None)
 
 
 @pytest.mark.slow
