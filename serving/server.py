@@ -64,6 +64,7 @@ def serve_at(listener: socket.socket, settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=math.ceil(settings.server.keep_alive_s),
             timeout_graceful_shutdown=math.ceil(settings.server.drain_s),
         )
     )

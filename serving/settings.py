@@ -44,6 +44,9 @@ class ServerSettings(_Group):
     """Processes that share the port, each with a model and an index of its own."""
     drain_s: Seconds = 10.0
     """How long requests under way may take to finish once the service is told to stop."""
+    keep_alive_s: Seconds = 75.0
+    """How long an idle connection stays open: longer than balancers and clients keep theirs, so that no request meets
+    a connection that is just being closed."""
     telemetry: bool = False
     """Send traces and metrics by OpenTelemetry, as the OTEL_… variables say; needs the extra `otel`."""
 

@@ -120,3 +120,21 @@ def test_whoever_is_inside_when_it_is_told_to_stop_is_answered(serve):
     assert process.wait(timeout=30) == 0
     assert set(statuses) == {200}
     assert ask(place) == 0
+
+
+def test_an_idle_connection_stays_open_longer_than_clients_keep_theirs(serve, monkeypatch):
+    """Clients keep an idle one five seconds or so; closed at that very moment, a request on it would get no answer."""
+    connection = http.client.HTTPConnection(serve()[1], timeout=30)
+    monkeypatch.setenv("RECSYS_SERVER__KEEP_ALIVE_S", "1")
+    hasty = http.client.HTTPConnection(serve()[1], timeout=30)
+    for one in (connection, hasty):
+        one.request("GET", "/healthz")
+        one.getresponse().read()
+    first = connection.sock
+    time.sleep(7)
+    assert hasty.sock.recv(1) == b""  # closed, as it was told
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    assert connection.sock is first
+    connection.close()
+    hasty.close()
