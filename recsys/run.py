@@ -138,7 +138,7 @@ def learn_reranker(bundle: Bundle, split: Split, *, evidence: Evidence | None = 
     evidence = evidence or reranker_evidence(bundle, split)
     cases = thinned(split.validation, VALIDATION_CASES)
     queries, item_vectors = torch.from_numpy(bundle.query_vectors), torch.from_numpy(bundle.item_vectors)
-    candidates, cosines = _retrieved(split, cases, queries, item_vectors, config, allow_repeats=evidence.returns)
+    candidates, cosines = _retrieved(split, cases, queries, item_vectors, config)
     asks_when = config.user_tower.request_time
     events = None
     if names := types_told_apart(split.train, cases, split.interactions):
@@ -186,14 +186,14 @@ def bundle_split(bundle: Bundle) -> Split:
 
 
 def _retrieved(
-    split: Split, cases: Cases, queries: Tensor, item_vectors: Tensor, config: Config, *, allow_repeats: bool = False
+    split: Split, cases: Cases, queries: Tensor, item_vectors: Tensor, config: Config
 ) -> tuple[Tensor, Tensor]:  # both (Q, C)
-    """The candidates of cases and their cosines, best first."""
+    """The candidates of cases and their cosines, best first; seen items are none unless users return to them."""
     found = []
     for at in range(0, max(len(cases), 1), CASES_AT_ONCE):
         rows = slice(at, at + CASES_AT_ONCE)
         scores = queries[rows] @ item_vectors.T
-        if not allow_repeats:
+        if config.train.exclude_seen:
             mask_seen(scores, split.interactions, cases[rows])
         scores[:, 0] = OUT
         found.append(top_k(scores, config.prior.num_candidates))

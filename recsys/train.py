@@ -193,7 +193,10 @@ def contrast(user_vectors: Tensor, item_vectors: Tensor, batch: Batch, knobs: Tr
 def validate(
     towers: TwoTower, features: ItemFeatures, ids: Tensor, split: Split, knobs: TrainConfig
 ) -> dict[str, float]:
-    """Recall and NDCG of the towers alone on the validation cases, whole catalogue, seen items masked."""
+    """Recall and NDCG of the towers alone on the validation cases, whole catalogue.
+
+    Seen items are masked, unless users return to them: then they are no negatives either.
+    """
     item_vectors = embed_items(towers, features, ids)
     cases = thinned(split.validation, VALIDATION_CASES)
     ranks = []
@@ -201,7 +204,9 @@ def validate(
         part = cases[at : at + 512]
         with autocast(ids.device, knobs):
             users = embed_cases(towers, item_vectors, split.interactions, part)
-        scores = mask_seen(users @ item_vectors.T, split.interactions, part)
+        scores = users @ item_vectors.T
+        if knobs.exclude_seen:
+            mask_seen(scores, split.interactions, part)
         scores[:, 0] = float("-inf")
         targets = torch.from_numpy(split.interactions.item_idx[part.target_rows].astype(np.int64))
         ranks.append(expected_ranks(scores, torch.from_numpy(part.target_cases), targets).numpy())

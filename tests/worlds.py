@@ -274,6 +274,19 @@ def strata_world(
     return interactions, catalogue, expected
 
 
+def round_world(
+    *, users: int = 150, events: int = 15, items: int = 40, seed: int = 0
+) -> tuple[Interactions, Catalogue]:
+    """Everyone goes round three places of their own, again and again in the same order."""
+    rng = np.random.default_rng(seed)
+    rounds = [rng.choice(items, 3, replace=False) for _ in range(users)]
+    rows = [(f"u{user}", f"i{rounds[user][event % 3]}", event) for user in range(users) for event in range(events)]
+    catalogue, _ = read_catalogue(pl.DataFrame({"item_id": [f"i{i}" for i in range(items)]}))
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "position"], orient="row")
+    interactions, catalogue, _ = read_interactions(table, catalogue)
+    return interactions, catalogue
+
+
 def turning_world(
     *, users: int = 150, events: int = 20, kinds: int = 4, seed: int = 0
 ) -> tuple[Interactions, Catalogue]:

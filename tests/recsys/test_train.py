@@ -19,7 +19,7 @@ from recsys.errors import InputError
 from recsys.features import Vocabulary, item_features
 from recsys.split import leave_one_out
 from recsys.train import make_optimizer, make_towers, set_learning_rate, train_towers
-from tests.worlds import chain_world, clock_world, cold_world
+from tests.worlds import chain_world, clock_world, cold_world, round_world
 
 SMALL = ["item_tower.text=false", "width=32", "user_tower.heads=2", "user_tower.dropout=0.0", "train.tracker=none"]
 
@@ -118,6 +118,14 @@ print(json.dumps([epoch["loss"] for epoch in curve]))
 def start(folder):
     code = RUN.format(root=str(Path(__file__).parents[2]), folder=str(folder))
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_where_users_return_their_returns_choose_the_epoch_and_the_prior(train_tiny, tmp_path):
+    """With seen items masked no target could be found, and one epoch would be like another."""
+    bundle = train_tiny(round_world(), tmp_path / "b")
+    assert not bundle.config.train.exclude_seen
+    assert bundle.training["curve"][-1]["ndcg@10"] > bundle.training["curve"][0]["ndcg@10"] > 0
+    assert bundle.prior.weight > 0
 
 
 def test_a_run_killed_on_the_way_ends_with_the_losses_of_one_that_was_not(tmp_path):
