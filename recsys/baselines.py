@@ -1,4 +1,4 @@
-"""What any model must beat: popularity, popularity of late, item-kNN, and the transition counter.
+"""What any model must beat: popularity, popularity of late, item-kNN, the transition counter, one's own habits.
 
 Each is a function of a history (and perhaps the request's time) fitted on training rows only, and gives a score to
 every item. Where a baseline has a knob, it is set by validation, as ours are.
@@ -25,6 +25,8 @@ Scorer = Callable[[Cases], Tensor]
 DAY_S = 86_400
 RECENT_DAYS = (1, 3, 7, 14, 30, 90, 180, 365)
 NEIGHBOURS = (20, 50, 100, 200)
+HALF_LIVES = (5.0, 20.0, 100.0, float("inf"))
+"""In events."""
 
 
 def popularity(train: Interactions, *, num_items: int) -> Scorer:
@@ -107,6 +109,19 @@ def transitions(interactions: Interactions, counter: TransitionCounter) -> Score
     def score(cases: Cases) -> Tensor:
         histories = case_histories(interactions, cases, length=counter.history_items)
         return torch.from_numpy(counter.scores(histories.item_idx))
+
+    return score
+
+
+def revisits(interactions: Interactions, *, num_items: int, half_life: float) -> Scorer:
+    """How often the user had each item, each time counting half as much as one so many events later."""
+
+    def score(cases: Cases) -> Tensor:
+        rows, of_case = cases.history_rows()
+        weights = 0.5 ** ((cases.stops[of_case] - 1 - rows) / half_life)
+        shape = (len(cases), num_items + 1)
+        had = sparse.csr_matrix((weights.astype(np.float32), (of_case, interactions.item_idx[rows])), shape=shape)
+        return torch.from_numpy(np.asarray(had.todense(), dtype=np.float32))
 
     return score
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from recsys.audit import LeakError
 from recsys.baselines import (
+    HALF_LIVES,
     NEIGHBOURS,
     RECENT_DAYS,
     Scorer,
@@ -26,6 +27,7 @@ from recsys.baselines import (
     nearest_items,
     popularity,
     recent_popularity,
+    revisits,
     transitions,
 )
 from recsys.bundle import MANIFEST, Bundle, write_manifest
@@ -161,7 +163,10 @@ def baseline_scorers(
     allow_repeats: bool,
     seen_by: Sequence[str] | None = None,
 ) -> dict[str, Scorer]:
-    """The four baselines, fitted on ``split.train``, their knobs chosen on the validation cases."""
+    """The baselines, fitted on ``split.train``, their knobs chosen on the validation cases.
+
+    Four, and where repeats are allowed the user's own habits, which then are hard to beat.
+    """
     num_items, train, interactions = len(bundle.catalogue), split.train, split.interactions
 
     def validation_ndcg(scorer: Scorer) -> float:
@@ -173,12 +178,16 @@ def baseline_scorers(
     similar = item_cosines(train, num_items=num_items)
     knn = [nearest_items(interactions, similar, neighbours=most) for most in NEIGHBOURS]
     recent = [recent_popularity(train, num_items=num_items, days=days) for days in RECENT_DAYS]
-    return {
+    scorers = {
         "popularity": popularity(train, num_items=num_items),
         "recent_popularity": choose(recent, validation_ndcg),
         "item_knn": choose(knn, validation_ndcg),
         "transitions": transitions(interactions, TransitionCounter.of(train, bundle.config.prior, num_items=num_items)),
     }
+    if allow_repeats:
+        habits = [revisits(interactions, num_items=num_items, half_life=half_life) for half_life in HALF_LIVES]
+        scorers["revisits"] = choose(habits, validation_ndcg)
+    return scorers
 
 
 def save_report(

@@ -27,6 +27,8 @@ class Benchmark:
     seeds: tuple[int, ...]
     columns: dict[str, str] = field(default_factory=dict)
     """Of the interactions: our name → theirs; an empty name leaves a column unread."""
+    item_columns: dict[str, str] = field(default_factory=dict)
+    """The same of the items."""
 
 
 LEAVE_ONE_OUT = ("split.kind=leave-one-out",)
@@ -61,14 +63,24 @@ BENCHMARKS = {
         protocol=Protocol(request_time=True),
         seeds=(0, 1, 2),
     ),
+    "foursquare-nyc": Benchmark(
+        title="Foursquare New York check-ins, temporal split at 0.9, next place, repeats allowed, request time given",
+        folder=Path("data/foursquare-nyc"),
+        split=("split.kind=temporal", "split.cutoff_quantile=0.9", "split.targets=next"),
+        protocol=Protocol(request_time=True, allow_repeats=True),
+        seeds=(0, 1, 2),
+        item_columns={"categories": "category"},
+    ),
 }
 
 
-def read_tables(interactions: Path, items: Path, columns: dict[str, str]) -> tuple[Interactions, Catalogue]:
+def read_tables(
+    interactions: Path, items: Path, columns: dict[str, str], item_columns: dict[str, str]
+) -> tuple[Interactions, Catalogue]:
     """The tables, with the items that anybody chose: those are the catalogue in the published figures."""
     chosen = read_interactions(interactions, columns=columns)[1].item_ids[1:]
     known = pl.read_parquet(items).filter(pl.col("item_id").cast(pl.String).is_in(list(chosen)))
-    catalogue, _ = read_catalogue(known)
+    catalogue, _ = read_catalogue(known, columns=item_columns)
     table, catalogue, _ = read_interactions(interactions, catalogue, columns=columns)
     return table, catalogue
 

@@ -77,6 +77,7 @@ def main() -> None:
             interactions=given.interactions or benchmark.folder / "interactions.parquet",
             items=given.items or benchmark.folder / "items.parquet",
             columns=benchmark.columns,
+            item_columns=benchmark.item_columns,
             overrides=(*benchmark.split, *ABLATION[variant], *given.set),
             protocol=benchmark.protocol,
             folder=given.out or Path("runs") / f"bench-{given.data}",

@@ -7,7 +7,7 @@ import json
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Job:
     protocol: Protocol
     folder: Path
     """Finished runs are kept here, a folder per seed."""
+    item_columns: dict[str, str] = field(default_factory=dict)
+    """Of the items, likewise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ def run_seed(job: Job, seed: int) -> dict[str, Any]:
     if done.exists():
         said: dict[str, Any] = json.loads(done.read_text())
         return said
-    interactions, catalogue = read_tables(job.interactions, job.items, job.columns)
+    interactions, catalogue = read_tables(job.interactions, job.items, job.columns, job.item_columns)
     config = read_config(overrides=[*job.overrides, f"seed={seed}"])
     began = time.monotonic()
     run_training(interactions, catalogue, config, folder)
@@ -170,7 +172,7 @@ def _by_drift(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def job_peers(job: Job, names: Sequence[str], *, minutes: float) -> dict[str, Peer]:
     """Let peers learn from the same rows and rank the same cases; what was run before is not run again."""
-    interactions, catalogue = read_tables(job.interactions, job.items, job.columns)
+    interactions, catalogue = read_tables(job.interactions, job.items, job.columns, job.item_columns)
     config = read_config(overrides=job.overrides)
     split = make_split(interactions, settle_split(config.split, has_clock=interactions.occurred_at is not None))
     request_time = job.protocol.request_time

@@ -13,6 +13,7 @@ LABELS = {
     "two_tower+prior": "**two towers + transition prior**",
     "two_tower": "**two towers alone**",
     "transitions": "transition counter",
+    "revisits": "own revisits",
     "item_knn": "item-kNN",
     "recent_popularity": "recent popularity",
     "popularity": "popularity",
@@ -24,7 +25,7 @@ LABELS = {
     "ials": "iALS (implicit)",
     "implicit_item_knn": "item-kNN (implicit)",
 }
-DATA = ("ml-100k", "ml-1m", "amazon-beauty", "amazon-beauty-temporal")
+DATA = ("ml-100k", "ml-1m", "amazon-beauty", "amazon-beauty-temporal", "foursquare-nyc")
 
 
 def write_tables(results: Path) -> None:

@@ -4,13 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.baselines import choose, item_cosines, nearest_items, popularity, recent_popularity, transitions
+from recsys.baselines import choose, item_cosines, nearest_items, popularity, recent_popularity, revisits, transitions
 from recsys.config import PriorConfig
 from recsys.histories import case_histories
 from recsys.interactions import read_interactions
 from recsys.split import Cases, leave_one_out
 from recsys.transitions import TransitionCounter
-from tests.worlds import chain_world
+from tests.worlds import chain_world, round_world
 
 DAY_S = 86_400
 
@@ -106,6 +106,16 @@ def test_transitions_ask_the_counter_with_the_history(world):
     scores = transitions(split.interactions, counter)(split.test).numpy()
     whole = case_histories(split.interactions, split.test, length=100)
     np.testing.assert_array_equal(scores, counter.scores(whole.item_idx))
+
+
+def test_revisits_by_hand():
+    interactions, catalogue = round_world(users=3, events=7)
+    scores = revisits(interactions, num_items=len(catalogue), half_life=3.0)(leave_one_out(interactions).test)
+    first, second, third = interactions.item_idx[:3]  # the history of the first user is theirs twice, in this order
+    assert scores[0, [first, second, third]].tolist() == pytest.approx(
+        [2 ** -(2 / 3) + 2 ** -(5 / 3), 2 ** -(1 / 3) + 2 ** -(4 / 3), 1 + 1 / 2]
+    )
+    assert (scores[0] > 0).sum() == 3
 
 
 def test_the_knob_that_validation_likes_best_is_chosen():
