@@ -17,6 +17,7 @@ LABELS = {
     "item_knn": "item-kNN",
     "recent_popularity": "recent popularity",
     "popularity": "popularity",
+    "all evidence": "**all evidence that pays**",
     "sasrec": "RecTools SASRec, full softmax",
     "esasrec": "RecTools eSASRec",
     "hstu": "RecTools HSTU",
