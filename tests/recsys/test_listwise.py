@@ -53,13 +53,13 @@ def test_where_nothing_is_to_be_learnt_but_the_first_kind_it_stays(chance):
 
 def test_a_group_that_tells_nothing_is_left_out_and_one_that_tells_stays(chance):
     left_out = []
-    for _ in range(4):  # noise may seem to tell something now and then
+    for _ in range(3):  # noise may seem to tell something now and then
         evidence, empty, chosen = lists(chance, lambda told: told[..., 0] + 2 * told[..., 2])
         learnt = fit_listwise(evidence, empty, chosen, seed=0, optional={"idle": [1, 3], "telling": [2]})
         left_out.append(learnt.left_out)
         assert learnt.columns == ([0, 2] if learnt.left_out else [0, 1, 2, 3])
         assert found(learnt.nets.scores(evidence[..., learnt.columns]), chosen) > 0.5
-    assert left_out.count(("idle",)) >= 3
+    assert left_out.count(("idle",)) >= 2
     assert not any("telling" in groups for groups in left_out)
 
 

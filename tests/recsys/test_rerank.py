@@ -54,7 +54,7 @@ def test_it_reorders_and_retrieves_nothing_else(fashionable):
 
 def test_who_moved_is_followed_and_who_stayed_is_not_forgotten(train_tiny, tmp_path):
     """One weight of lately against for long suits the ones or the others; a learnt one both."""
-    interactions, catalogue, moved = moving_world(users=400)
+    interactions, catalogue, moved = moving_world(users=300)
     bundle = train_tiny((interactions, catalogue), tmp_path / "b")
     test = bundle_split(bundle).test
     movers = np.array([moved[interactions.user_ids[user]] for user in test.user_idx])
