@@ -1,12 +1,13 @@
 """Whether a user's interests move at all: how far they drift, beyond what chance makes of a user who stays.
 
-A history is cut in two at every place, and the parts are compared; the place where they differ most is the user's
-*contrast*. Chance makes a contrast too, the larger the fewer the events, so it is held against that of the user's own
-events in shuffled order: what comes out depends on the order alone, not on how many events, interests or categories
-there are, nor on when they came.
+A history is cut in two at every place, and in three at every pair of places, and the parts are compared: how much
+they differ where they differ most is the user's *contrast*. Chance makes a contrast too, the larger the fewer the
+events, so it is held against that of the user's own events in shuffled order: what comes out depends on the order
+alone, not on how many events, interests or categories there are, nor on when they came. One cut alone would miss who
+moved and came back, or moved twice within few visits.
 
 What happened at one instant is shuffled as a whole, and so is a visit where visits have moods of their own: an
-evening's mood is no move. Shapes: H events, oldest first, C interests, P shuffles, S places to cut.
+evening's mood is no move. Shapes: H events, oldest first, C interests, P shuffles, S places to cut, T pairs of them.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ Whole = npt.NDArray[np.int64]
 
 LEAST_EVENTS = 5
 """On each side of a cut."""
+PLACES_IN_PAIRS = 32
+"""So many places, evenly apart, are paired in every shuffle: all pairs of 2,000 would be two million."""
+MOST_PAIRED_PLACES = 512
+"""So many are paired to tell where to cut."""
 OFTEN = 3
 """Events of an interest from which on it is looked at by itself."""
 MOST_EVENTS = 2_000
@@ -38,6 +43,8 @@ FIRST_SHUFFLES, ALL_SHUFFLES = 99, 499
 CLEARLY_NOT = 0.1
 """The p-value after the first shuffles from which on no more are made."""
 NUMBERS_AT_ONCE = 4_000_000
+ROUNDING = 1e-3
+"""Scores that differ by less are taken for equal."""
 HIGH_DRIFT = 0.05
 """The p-value below which a user is of the group of high drift."""
 
@@ -47,14 +54,15 @@ class Drift:
     """How far one user's interests moved."""
 
     score: float
-    """The contrast less its mean under shuffling, in standard deviations under shuffling: about 0 for who stays."""
+    """The contrast less its mean under shuffling, in standard deviations under shuffling, of one cut or of two, the
+    larger: about 0 for who stays."""
     p_value: float
-    """The share of shuffles with as large a contrast: uniform for who stays. 1 where there are too few events."""
-    place: int
-    """The first event after the cut that parts most; 0 where there is none."""
+    """The share of shuffles with as large a score: uniform for who stays. 1 where there are too few events."""
+    cuts: tuple[int, ...]
+    """The first event after each cut, ascending: of the one cut or the two that part most. There may be none."""
 
 
-NO_DRIFT = Drift(score=0.0, p_value=1.0, place=0)
+NO_DRIFT = Drift(score=0.0, p_value=1.0, cuts=())
 
 
 def instants(occurred_at: Whole | None, *, events: int) -> Whole:  # (H,)
@@ -120,6 +128,30 @@ def contrasts(scaled: Floats) -> Floats:
     return differences
 
 
+def paired_contrasts(scaled: Floats, places: Whole) -> tuple[Floats, Whole, Whole]:
+    """How much the three parts differ for every pair of cuts with enough events before, between and after them.
+
+    With parts of a, b, c events and shares p, q, r: a Σ (p − m)² / π + b Σ (q − m)² / π + c Σ (r − m)² / π, m being the
+    shares of all, which is Pearson's χ² of the 3 × C table.
+
+    Args:
+        scaled: ``(..., H, C)`` from `scaled_mass`, in some order.
+        places: ``(S,)`` where it may be cut, ascending.
+
+    Returns:
+        ``(..., T)``, and ``(T,)`` both places of each pair.
+    """
+    events = scaled.shape[-2]
+    earlier, later = np.nonzero(places - places[:, None] >= LEAST_EVENTS)
+    sums = np.cumsum(scaled, axis=-2)[..., places - 1, :]
+    products = sums @ np.swapaxes(sums, -1, -2)  # (..., S, S)
+    squares = np.einsum("...ss->...s", products)  # of what comes before a place, and of what comes after: all sum to 0
+    between = squares[..., earlier] + squares[..., later] - 2 * products[..., earlier, later]
+    first, last = places[earlier].astype(np.float32), places[later].astype(np.float32)
+    differences = squares[..., earlier] / first + between / (last - first) + squares[..., later] / (events - last)
+    return differences, places[earlier], places[later]
+
+
 def scaled_mass(mass: Floats) -> Floats:
     """(H, at most C): each event's shares less the user's own, on the scale of chance.
 
@@ -144,31 +176,44 @@ def measure_drift(mass: Floats, whole: Whole, *, rng: np.random.Generator) -> Dr
     if len(mass) < 2 * LEAST_EVENTS:
         return NO_DRIFT
     scaled = scaled_mass(mass)
-    curve = contrasts(scaled)
-    contrast = float(curve.max())
-    if contrast <= 0:  # every event alike
+    seen = _largest(scaled)
+    if seen[0] <= 0:  # every event alike
         return NO_DRIFT
     by_chance = np.concatenate(list(_by_chance(scaled, whole, FIRST_SHUFFLES, rng)))
-    if _p_value(contrast, by_chance) < CLEARLY_NOT:
+    if _p_value(*_scores(seen, by_chance)) < CLEARLY_NOT:
         more = _by_chance(scaled, whole, ALL_SHUFFLES - FIRST_SHUFFLES, rng)
         by_chance = np.concatenate([by_chance, *more])
+    score, theirs = _scores(seen, by_chance)
+    two = len(seen) > 1 and score.argmax() == 1
     return Drift(
-        score=(contrast - float(by_chance.mean())) / max(float(by_chance.std()), 1e-6),
-        p_value=_p_value(contrast, by_chance),
-        place=sharpest_cut(curve, whole),
+        score=float(score.max()),
+        p_value=_p_value(score, theirs),
+        cuts=(two and sharpest_pair(scaled, whole)) or sharpest_cut(scaled, whole),
     )
 
 
-def sharpest_cut(curve: Floats, parts: Whole) -> int:
-    """The first event after the cut of the largest contrast, among cuts that go through no part; 0 if there is none.
+def sharpest_cut(scaled: Floats, parts: Whole) -> tuple[int, ...]:
+    """The first event after the cut of the largest contrast, among cuts that go through no part; empty if none is.
 
     Args:
-        curve: ``(S,)`` from `contrasts`.
+        scaled: ``(H, C)`` from `scaled_mass`.
         parts: ``(H,)`` instants or visits.
     """
-    between = np.flatnonzero(np.diff(parts)) + 1
-    allowed = between[(between >= LEAST_EVENTS) & (between <= len(parts) - LEAST_EVENTS)]
-    return int(allowed[curve[allowed - LEAST_EVENTS].argmax()]) if len(allowed) else 0
+    allowed = _between(parts)
+    return (int(allowed[contrasts(scaled)[allowed - LEAST_EVENTS].argmax()]),) if len(allowed) else ()
+
+
+def sharpest_pair(scaled: Floats, parts: Whole) -> tuple[int, ...]:
+    """The first events after the two cuts of the largest contrast, likewise."""
+    allowed = _between(parts)
+    paired = min(len(allowed), MOST_PAIRED_PLACES)
+    differences, first, last = paired_contrasts(
+        scaled, allowed[np.linspace(0, len(allowed) - 1, paired).astype(np.int64)]
+    )
+    if not len(differences):
+        return ()
+    largest = differences.argmax()
+    return int(first[largest]), int(last[largest])
 
 
 def user_rng(user_id: str, *, seed: int) -> np.random.Generator:
@@ -204,16 +249,38 @@ def _parted_by(ends: npt.NDArray[np.bool_]) -> Whole:
     return np.concatenate([[0], np.cumsum(ends)])
 
 
+def _between(parts: Whole) -> Whole:
+    """The first events of parts that leave enough events on both sides."""
+    firsts = np.flatnonzero(np.diff(parts)) + 1
+    return firsts[(firsts >= LEAST_EVENTS) & (firsts <= len(parts) - LEAST_EVENTS)]
+
+
+def _largest(scaled: Floats) -> Floats:
+    """(..., H, C) → (..., 2) the largest contrast of one cut and of two; (..., 1) where there is no room for two."""
+    events = scaled.shape[-2]
+    one: Floats = contrasts(scaled).max(-1)[..., None]
+    if events < 3 * LEAST_EVENTS:
+        return one
+    places = np.unique(np.linspace(LEAST_EVENTS, events - LEAST_EVENTS, PLACES_IN_PAIRS).round().astype(np.int64))
+    return np.concatenate([one, paired_contrasts(scaled, places)[0].max(-1)[..., None]], axis=-1)
+
+
 def _by_chance(scaled: Floats, whole: Whole, shuffles: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """The contrasts of a user's events in shuffled order, in parts that fit into memory: (P,) in all."""
-    at_once = max(NUMBERS_AT_ONCE // scaled.size, 1)
+    """`_largest` of a user's events in shuffled order, in parts that fit into memory: (P, 1 or 2) in all."""
+    at_once = max(NUMBERS_AT_ONCE // max(scaled.size, PLACES_IN_PAIRS**2), 1)
     for at in range(0, shuffles, at_once):
         keys = rng.random((min(at_once, shuffles - at), int(whole[-1]) + 1), dtype=np.float32)
         order = np.argsort(keys[:, whole], axis=1, kind="stable")  # what belongs together keeps its order
-        yield contrasts(scaled[order]).max(-1)
+        yield _largest(scaled[order])
 
 
-def _p_value(contrast: float, by_chance: Floats) -> float:
+def _scores(seen: Floats, by_chance: Floats) -> tuple[Floats, Floats]:
+    """Contrasts of one cut and of two on one scale: (2,) as seen, (P, 2) by chance."""
+    mean, spread = by_chance.mean(0), np.maximum(by_chance.std(0), 1e-6)
+    return (seen - mean) / spread, (by_chance - mean) / spread
+
+
+def _p_value(score: Floats, by_chance: Floats) -> float:
     """With the order that was seen counted among the shuffles, so that it is never 0; rounding breaks no tie."""
-    as_large = int(np.count_nonzero(by_chance >= contrast * (1 - 1e-5)))
+    as_large = int(np.count_nonzero(by_chance.max(-1) >= score.max() - ROUNDING))
     return (1 + as_large) / (1 + len(by_chance))

@@ -4,14 +4,15 @@ Shapes: H events, oldest first, C interests, W windows.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys.drift import (
+    Drift,
     Floats,
     Whole,
-    contrasts,
     instants,
     measure_drift,
     scaled_mass,
@@ -21,6 +22,8 @@ from recsys.drift import (
 
 CHANGE_LEVEL = 0.02
 """The p-value below which a change is told: stricter than one in twenty, since every user is asked."""
+KEPT_LEVEL = 0.05
+"""The p-value from which on a change that was found beside others is taken back."""
 MOST_WINDOWS = 12
 EVENTS_PER_WINDOW = 8
 """At least: the shares of fewer would be noise."""
@@ -35,28 +38,30 @@ class Break:
     place: int
     """The first event after it."""
     p_value: float
-    """Of the stretch between its neighbours, by shuffling."""
+    """Of the stretch in which it was found, by shuffling."""
 
 
 def find_breaks(mass: Floats, occurred_at: Whole | None, *, rng: np.random.Generator) -> list[Break]:
     """Every change of a user's interests, oldest first.
 
-    Binary segmentation (Vostrikova, 1981): a stretch that drifts is cut where its parts differ most, and both parts
-    are looked at again, each at half the level, so that all cuts together are as rarely wrong as the first. At the end
-    every cut is moved to where the parts between its neighbours differ most.
+    Circular binary segmentation (Olshen et al., Biostatistics 2004): a stretch that drifts is cut where its parts
+    differ most, in two or in three, and the parts are looked at again at half the level, so that all cuts together are
+    as rarely wrong as the first. A cut that does not part its neighbours is taken back, and at the end every cut is
+    moved to where they differ most.
 
     Args:
         mass: ``(H, C)`` the share of each interest in each event.
         occurred_at: ``(H,)`` unix seconds; None where there is only an order.
         rng: Shuffles.
     """
-    whole, parts = shuffled_whole(mass, occurred_at), instants(occurred_at, events=len(mass))
-    breaks = _breaks_within(mass, whole, 0, len(mass), CHANGE_LEVEL, rng)
-    places = [0, *(found.place for found in breaks), len(mass)]
-    for at in range(1, len(places) - 1):
-        first, last = places[at - 1], places[at + 1]
-        places[at] = first + sharpest_cut(contrasts(scaled_mass(mass[first:last])), parts[first:last])
-    return [Break(place, found.p_value) for place, found in zip(places[1:-1], breaks, strict=True)]
+    whole, instant = shuffled_whole(mass, occurred_at), instants(occurred_at, events=len(mass))
+    breaks = _kept(mass, whole, _breaks_within(mass, whole, 0, len(mass), CHANGE_LEVEL, rng), rng)
+    bounds = [0, *(found.place for found in breaks), len(mass)]
+    for at in range(1, len(bounds) - 1):
+        stretch = slice(bounds[at - 1], bounds[at + 1])
+        # A stretch that was cut between instants can be.
+        bounds[at] = stretch.start + sharpest_cut(scaled_mass(mass[stretch]), instant[stretch])[0]
+    return [Break(place, found.p_value) for place, found in zip(bounds[1:-1], breaks, strict=True)]
 
 
 def differing(before: Floats, after: Floats) -> npt.NDArray[np.bool_]:  # (C,)
@@ -85,13 +90,31 @@ def window_bounds(events: int) -> Whole:
 def _breaks_within(
     mass: Floats, whole: Whole, first: int, last: int, level: float, rng: np.random.Generator
 ) -> list[Break]:
-    stretch = slice(first, last)
-    drift = measure_drift(mass[stretch], whole[stretch] - whole[first], rng=rng)
-    if drift.p_value >= level or not drift.place:
+    drift = _drift_of(mass, whole, slice(first, last), rng)
+    if drift.p_value >= level or not drift.cuts:
         return []
-    place = first + drift.place
-    return [
-        *_breaks_within(mass, whole, first, place, level / 2, rng),
-        Break(place, drift.p_value),
-        *_breaks_within(mass, whole, place, last, level / 2, rng),
-    ]
+    bounds = [first, *(first + cut for cut in drift.cuts), last]
+    found = [Break(place, drift.p_value) for place in bounds[1:-1]]
+    for start, stop in pairwise(bounds):
+        found += _breaks_within(mass, whole, start, stop, level / 2, rng)
+    return sorted(found, key=lambda one: one.place)
+
+
+def _kept(mass: Floats, whole: Whole, breaks: list[Break], rng: np.random.Generator) -> list[Break]:
+    """The breaks without those between whose neighbours nothing drifts, the least sure taken back first.
+
+    Of two cuts that were found together one may part what one cut would have parted as well.
+    """
+    while len(breaks) > 1:
+        bounds = [0, *(found.place for found in breaks), len(mass)]
+        stretches = [slice(start, stop) for start, stop in zip(bounds[:-2], bounds[2:], strict=True)]
+        p_values = [_drift_of(mass, whole, stretch, rng).p_value for stretch in stretches]
+        least_sure = int(np.argmax(p_values))
+        if p_values[least_sure] < KEPT_LEVEL:
+            break
+        breaks = [*breaks[:least_sure], *breaks[least_sure + 1 :]]
+    return breaks
+
+
+def _drift_of(mass: Floats, whole: Whole, stretch: slice, rng: np.random.Generator) -> Drift:
+    return measure_drift(mass[stretch], whole[stretch] - whole[stretch.start], rng=rng)

@@ -13,8 +13,10 @@ from recsys.drift import (
     drift_groups,
     instants,
     measure_drift,
+    paired_contrasts,
     scaled_mass,
     sharpest_cut,
+    sharpest_pair,
     shuffled_whole,
 )
 from recsys.migration import find_breaks
@@ -41,6 +43,20 @@ def test_the_contrast_is_pearsons_statistic_of_the_two_parts():
         slow = sum((p - q) ** 2 / (apart.mean(0) + 1 / 23))
         assert contrast == pytest.approx(slow * place * (23 - place) / 23, rel=1e-3)
     assert len(curve) == 23 - 2 * LEAST_EVENTS + 1
+
+
+def test_the_contrast_of_two_cuts_is_pearsons_statistic_of_the_three_parts():
+    """Every pair of cuts by a slow loop: Σ over parts of size · Σ (p − m)² / (m + 1/H), m the shares of all."""
+    mass = np.random.default_rng(3).dirichlet([3, 3, 2], 24).astype(np.float32)
+    places = np.array([5, 6, 9, 14, 19])
+    differences, first, last = paired_contrasts(scaled_mass(mass), places)
+    assert list(zip(first, last, strict=True)) == [(5, 14), (5, 19), (6, 14), (6, 19), (9, 14), (9, 19), (14, 19)]
+    apart = np.column_stack([mass, np.zeros(24)])  # what is rare is empty
+    whole = apart.mean(0)
+    for contrast, one, two in zip(differences, first, last, strict=True):
+        parts = (apart[:one], apart[one:two], apart[two:])
+        slow = sum(len(part) * ((part.mean(0) - whole) ** 2 / (whole + 1 / 24)).sum() for part in parts)
+        assert contrast == pytest.approx(slow, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +88,24 @@ def test_who_moves_scores_high():
 def test_the_cut_is_at_the_planted_place_and_never_within_an_instant():
     mass = np.eye(2, dtype=np.float32)[[0] * 20 + [1] * 20]
     drift = measure_drift(mass, np.arange(40), rng=np.random.default_rng(0))
-    assert drift.place == 20
+    assert drift.cuts == (20,)
     assert drift.p_value == 1 / 500
     in_threes = np.arange(40) // 3  # 18, 19, 20 are of one instant
-    assert sharpest_cut(contrasts(scaled_mass(mass)), in_threes) in (18, 21)
-    assert sharpest_cut(contrasts(scaled_mass(mass)), np.zeros(40, np.int64)) == 0
+    assert sharpest_cut(scaled_mass(mass), in_threes) in ((18,), (21,))
+    assert sharpest_cut(scaled_mass(mass), np.zeros(40, np.int64)) == ()
+
+
+def test_there_and_back_is_one_drift_with_two_cuts():
+    """One cut hardly parts it, whatever the order of whole visits; two do."""
+    visit = np.repeat(np.arange(21), 6)
+    away = (visit >= 7) & (visit < 14)
+    mass = np.eye(2, dtype=np.float32)[away.astype(np.int64)]
+    drift = measure_drift(mass, visit, rng=np.random.default_rng(0))
+    assert drift.cuts == (42, 84)
+    assert drift.p_value == 1 / 500
+    assert contrasts(scaled_mass(mass)).max() < 0.3 * paired_contrasts(scaled_mass(mass), np.array([42, 84]))[0][0]
+    in_halves = (np.arange(126) >= 60).astype(np.int64)
+    assert sharpest_pair(scaled_mass(mass), in_halves) == ()  # one place is no pair
 
 
 def test_an_order_that_shuffling_cannot_change_is_no_evidence():

@@ -38,7 +38,13 @@ def matched(found, planted, window):
 
 @pytest.mark.parametrize(
     "kind",
-    [{"switches": 1}, {"switches": 1, "bursty": True}, {"switches": 2}, {"switches": 2, "clock": False}],
+    [
+        {"switches": 1},
+        {"switches": 1, "bursty": True},
+        {"switches": 2},
+        {"switches": 2, "clock": False},
+        {"switches": 2, "bursty": True},
+    ],
     ids=lambda kind: "+".join(f"{name} {value}" for name, value in kind.items()),
 )
 def test_planted_switches_are_found_at_their_dates(kind):
