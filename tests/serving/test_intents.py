@@ -15,7 +15,7 @@ from serving.client import Client
 from serving.opening import open_service
 from serving.schemas import HistoryEvent, RecommendRequest
 from serving.wishes import Diversity
-from tests.serving.asking import assert_problem, ready, recommend
+from tests.serving.asking import assert_problem, assert_same_items, ready, recommend
 
 NOW = 1_703_000_000
 ASKED = {"user_id": "顾客3", "requested_at": NOW, "k": 12}
@@ -129,8 +129,7 @@ def test_the_model_names_its_intents_and_the_client_reads_them(client):
     typed = Client("http://testserver", http=client)
     assert typed.model().intents == ["view", "buy"]
     answer = typed.recommend(RecommendRequest(**ASKED, intent="buy"))
-    items = [item.model_dump(exclude_none=True) for item in answer.items]
-    assert items == recommend(client, **ASKED, intent="buy")["items"]
+    assert_same_items(answer.items, recommend(client, **ASKED, intent="buy")["items"])
 
 
 def test_what_was_bought_is_left_out_and_what_was_viewed_may_come_again(client, service):
@@ -162,13 +161,13 @@ def test_the_command_asks_for_an_intent(intent_shop, service):
 
     answer = json.loads(invoke("--intent", "buy", "-k", "12", "--json").stdout)
     expected = service.recommend(RecommendRequest(**ASKED, intent="buy"))
-    assert answer["items"] == expected.model_dump(exclude_none=True)["items"]
+    assert_same_items(answer["items"], expected.items)
     table = invoke("--intent", "buy", "-k", "3").stdout
     assert "probability" in table
     assert f"{expected.items[0].intents['buy']:.4f}" in table
     answer = json.loads(invoke("--seen-by", "buy", "-k", "12", "--json").stdout)
     expected = service.recommend(RecommendRequest(**ASKED, exclude_seen=["buy"]))
-    assert answer["items"] == expected.model_dump(exclude_none=True)["items"]
+    assert_same_items(answer["items"], expected.items)
     refused = invoke("--intent", "wish")
     assert refused.exit_code == 2
     assert "--intent: 'wish' is no intent of this bundle; it knows view, buy." in refused.stderr

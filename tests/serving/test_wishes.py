@@ -9,7 +9,7 @@ import pytest
 from serving.opening import open_service
 from serving.schemas import MAX_BATCH, RecommendRequest
 from serving.state import open_state
-from tests.serving.asking import assert_problem, ids, recommend, serving
+from tests.serving.asking import assert_problem, assert_same_items, ids, recommend, serving
 
 LATER = 1_703_000_000
 
@@ -113,7 +113,7 @@ def test_diversity_states_its_price(client):
     assert told["score_given_up"] > 0
     assert told["replaced"] == len(set(ids(plain)) - set(ids(dear)))
     assert told["alikeness_after"] < told["alikeness_before"]
-    assert dear["items"][0] == plain["items"][0]
+    assert_same_items(dear["items"][:1], plain["items"][:1])
 
 
 def test_reasons_of_a_diverse_answer_still_add_up(client, service):
