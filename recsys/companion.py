@@ -17,12 +17,11 @@ from torch import Tensor
 from recsys.bundle import read_manifest, write_manifest
 from recsys.errors import InputError
 
-FORMAT = 1
 FACTS = "facts"
 
 
 def save_companion(
-    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, fingerprint: str, verb: str
+    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, fingerprint: str, verb: str, layout: int
 ) -> None:
     """Write it into its bundle's folder, beside and renamed, and list it in the manifest.
 
@@ -32,25 +31,29 @@ def save_companion(
         facts: What else is to be known, as JSON can say it.
         fingerprint: Of the bundle it was made from.
         verb: The command that makes it, for messages.
+        layout: The number of the format; a reader refuses any other.
 
     Raises:
         InputError: The folder holds another bundle.
     """
     _refuse_other(fingerprint, read_manifest(path.parent)["fingerprint"], path, verb)
-    told = {"format": FORMAT, "fingerprint": fingerprint, **facts}
+    told = {"format": layout, "fingerprint": fingerprint, **facts}
     beside = path.with_name(f"{path.name}.new")
     save_file(dict(tensors), beside, metadata={FACTS: json.dumps(told, ensure_ascii=False)})
     beside.replace(path)
     write_manifest(path.parent)
 
 
-def load_companion(path: Path, *, fingerprint: str, verb: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def load_companion(
+    path: Path, *, fingerprint: str, verb: str, layout: int
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Its tensors and facts; None where the bundle has none.
 
     Args:
         path: In the bundle's folder.
         fingerprint: Of the bundle it is to be used with.
         verb: The command that makes it, for messages.
+        layout: The number of the format that is read.
 
     Raises:
         InputError: It is damaged, of another format, or of another bundle.
@@ -68,9 +71,9 @@ def load_companion(path: Path, *, fingerprint: str, verb: str) -> tuple[dict[str
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
     except SafetensorError as error:
         raise InputError(f"{path}: cannot be read ({error}). {_remedy(path, verb)}") from None
-    if facts.get("format") != FORMAT:
+    if facts.get("format") != layout:
         raise InputError(
-            f"{path}: format {facts.get('format')!r}; this version reads format {FORMAT}. {_remedy(path, verb)}"
+            f"{path}: format {facts.get('format')!r}; this version reads format {layout}. {_remedy(path, verb)}"
         )
     _refuse_other(facts["fingerprint"], fingerprint, path, verb)
     return tensors, facts

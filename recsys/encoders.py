@@ -12,10 +12,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recsys.encoder_folders import cache_home, encoder_fingerprint, resolve_encoder
+from recsys.progress import progress_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -90,8 +89,7 @@ def read_texts(model: "SentenceTransformer", texts: Sequence[str]) -> npt.NDArra
     # Texts of like length together: padding is work.
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     vectors = np.empty((len(texts), model.get_embedding_dimension() or 0), np.float32)
-    columns = (TextColumn("reading texts"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=len(texts) <= TEXTS_AT_ONCE) as progress:
+    with progress_of("reading texts", disable=len(texts) <= TEXTS_AT_ONCE) as progress:
         task = progress.add_task("", total=len(texts))
         for at in range(0, len(order), TEXTS_AT_ONCE):
             rows = order[at : at + TEXTS_AT_ONCE]

@@ -23,6 +23,8 @@ from recsys.taxonomy import Taxonomy
 
 FILE = "interest_classifier.safetensors"
 VERB = "interests train"
+LAYOUT = 2
+"""The number of the file's format; 1 was a head of one hidden layer."""
 CALIBRATION = ("slope", "offset", "threshold")
 
 
@@ -125,7 +127,7 @@ def save_classifier(classifier: InterestClassifier, folder: Path) -> None:
         "horizon_s": classifier.horizon_s,
         "head": asdict(classifier.config),
     }
-    save_companion(folder / FILE, tensors, facts, fingerprint=classifier.fingerprint, verb=VERB)
+    save_companion(folder / FILE, tensors, facts, fingerprint=classifier.fingerprint, verb=VERB, layout=LAYOUT)
 
 
 def load_classifier(folder: Path, *, fingerprint: str) -> InterestClassifier | None:
@@ -138,7 +140,7 @@ def load_classifier(folder: Path, *, fingerprint: str) -> InterestClassifier | N
     Raises:
         InputError: It is damaged, of another format, or of another bundle.
     """
-    found = load_companion(folder / FILE, fingerprint=fingerprint, verb=VERB)
+    found = load_companion(folder / FILE, fingerprint=fingerprint, verb=VERB, layout=LAYOUT)
     if found is None:
         return None
     tensors, facts = found

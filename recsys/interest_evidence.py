@@ -21,6 +21,8 @@ from recsys.split import Cases
 from recsys.taxonomy import Taxonomy
 
 CASES_AT_ONCE = 256
+COUNTED_AT_ONCE = 4_096
+"""Cases whose numbers are held in full precision at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,18 @@ class EvidenceReader:
 
     def of_cases(self, cases: Cases) -> Evidence:
         """Of Q cases of the bundle's table; nothing at or after a request is read."""
+        whole: Evidence | None = None
+        for at in range(0, len(cases), COUNTED_AT_ONCE):
+            some = slice(at, at + COUNTED_AT_ONCE)
+            part = self._of_some(cases[some])
+            if whole is None:
+                whole = Evidence(*(torch.empty(len(cases), *each.shape[1:], dtype=each.dtype) for each in part.tensors))
+            for target, each in zip(whole.tensors, part.tensors, strict=True):
+                target[some] = each
+        assert whole is not None  # there are cases
+        return whole
+
+    def _of_some(self, cases: Cases) -> Evidence:
         interactions = self.bundle.interactions
         pasts = Pasts.of_cases(cases, interactions, self.taxonomy, horizon_s=self.horizon_s)
         users = embed_cases(self.bundle.model, torch.from_numpy(self.bundle.item_vectors), interactions, cases)
@@ -82,7 +96,7 @@ class EvidenceReader:
     ) -> Evidence:
         counted = torch.from_numpy(interest_features(pasts, self.trend, requested_at))
         implied = torch.from_numpy(self._implied(users, owner, seen))
-        return Evidence(torch.cat([counted, implied[:, :, None]], dim=2), users)
+        return Evidence(torch.cat([counted, implied[:, :, None]], dim=2).half(), users)
 
     def _implied(self, users: Tensor, owner: Ints, seen: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:  # (Q, C)
         """The logarithm of the chance that the next item is of each interest, as the towers have learnt to see it."""

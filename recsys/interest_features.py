@@ -1,4 +1,4 @@
-"""The numbers by which the classifier judges an interest: how often, how lately, in how many visits, and what is usual.
+"""The numbers by which the classifier judges an interest: how often, how lately, in what rhythm, and what is usual.
 
 Q cases, C interests, F features, G grid points.
 """
@@ -29,6 +29,10 @@ RAREST = 1e-6
 """The share of an interest nobody has ever had."""
 NEVER = 1e4
 """Horizons, or events, since an interest that was never met."""
+SELDOM = 3e-4
+"""Visits per horizon with an interest that was never met."""
+MOMENT = 0.5
+"""Horizons that are added to times before they are divided: what just happened is not infinitely lately."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,7 @@ def interest_features(pasts: Pasts, trend: Trend, requested_at: Ints | None) -> 
     columns += [_log_shares(visits.counted_by_events(half_life), usual) for half_life in VISIT_HALF_LIVES]
     events_ago, ago = pasts.newest_of_each(pasts.events_ago), pasts.newest_of_each(pasts.age)
     columns += [np.isfinite(ago), np.log1p(np.minimum(events_ago, NEVER)), np.log1p(np.minimum(ago, NEVER))]
+    columns += rhythm(pasts, visits)
     columns += [case[:, None] for case in _of_the_case(pasts, visits)]
     columns += [np.log((trend.lately(requested_at, cases=pasts.cases) + RAREST) / (usual + RAREST))]
     features = np.empty((pasts.cases, len(usual), len(columns)), np.float32)
@@ -99,6 +104,22 @@ def _log_shares(counts: tuple[Floats, Floats], usual: Floats) -> Floats:
     events, total = counts
     prior = PRIOR_EVENTS * np.maximum(usual, RAREST)
     return np.asarray(np.log((events + prior) / (total[:, None] + PRIOR_EVENTS)), np.float64)
+
+
+def rhythm(pasts: Pasts, visits: Pasts) -> list[Floats]:
+    """(Q, C) each: in how many visits there was any of it, how often since the first, and whether it is due again.
+
+    Due is the time since the newest against the usual time between two: what is bought every four weeks is not wanted
+    the week after. Where an interest was never met, or once, nothing is due.
+    """
+    came = visits.counted(np.ones(len(visits.owner)))[0]
+    met = came > 0
+    newest, oldest = (
+        np.where(met, ago, 0.0) for ago in (pasts.newest_of_each(pasts.age), pasts.oldest_of_each(pasts.age))
+    )
+    rate = np.where(met, came / (oldest + 1), SELDOM)
+    due = np.where(met, (newest + MOMENT) * came / (oldest + MOMENT), 1.0)
+    return [np.log1p(came), np.log(rate), np.log(due)]
 
 
 def _of_the_case(pasts: Pasts, visits: Pasts) -> tuple[Floats, Floats, Floats]:

@@ -14,8 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CASES_AT_ONCE = 256
+from recsys.progress import progress_of
 
+CASES_AT_ONCE = 256
+COMPANY_DROPOUT = 0.5
+OWN_RATE, OWN_DECAY = 0.1, 0.3
+"""Learning rate, as a part of the others', and weight decay of weights that one interest has for itself: each is learnt
+from that interest's own few cases."""
+SCALED_BY = 4_096
+"""Cases that say how far the features spread."""
 
 LEANINGS = (0.5, 1.0, 2.0, 4.0)
 """How much of a count is tried beside what was learnt."""
@@ -29,9 +36,14 @@ class Evidence:
     """What is known of Q cases."""
 
     features: Tensor
-    """(Q, C, F)"""
+    """(Q, C, F) in half precision: there are many."""
     user_vectors: Tensor
     """(Q, D) unit rows of the user tower as of the request."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Both."""
+        return self.features, self.user_vectors
 
     def __len__(self) -> int:
         return len(self.features)
@@ -41,33 +53,45 @@ class Evidence:
 
 
 class InterestHead(nn.Module):
-    """The same judgement of the features for every interest, and what the user vector says of each by itself.
+    """One judgement of the features for all interests, bent by which interest it is and by who the user is.
 
-    A linear part finds the best of the counts, a hidden layer what they say together. The user's part starts at zero:
-    what the counts tell comes first, and it can only be added to.
+    Four parts add up to a logit: a straight one, which finds the best of the counts; a bent one, two hidden layers that
+    all interests share; what the straight parts of all interests say of each, for who holds these holds that; and what
+    the user vector says of each by itself. All of them start at zero, and the bias at how usual each interest is.
     """
 
     def __init__(self, *, features: int, width: int, interests: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.mean: Tensor
         self.spread: Tensor
+        self.leaning: Tensor
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
-        self.linear = nn.Linear(features, 1)
-        self.hidden = nn.Linear(features, hidden)
-        self.out = nn.Linear(hidden, 1, bias=False)
+        self.register_buffer("leaning", torch.zeros(features))  # see `lean_on_best_count`
+        self.straight = nn.Linear(features, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(interests))
+        self.first = nn.Linear(features, hidden)
+        self.interest = nn.Parameter(torch.randn(interests, hidden) * 0.1)
+        self.context = nn.Linear(width, hidden, bias=False)
+        self.second = nn.Linear(hidden, hidden)
+        self.bent = nn.Linear(hidden, 1, bias=False)
+        self.gathered = nn.Linear(interests, hidden)
+        self.company = nn.Linear(hidden, interests, bias=False)
         self.user = nn.Linear(width, interests, bias=False)
         self.dropout = nn.Dropout(dropout)
-        for grown in (self.out, self.user):
+        self.company_dropout = nn.Dropout(COMPANY_DROPOUT)
+        for grown in (self.straight, self.bent, self.company, self.user):
             nn.init.zeros_(grown.weight)
 
     def forward(self, evidence: Evidence) -> Tensor:
         """(Q, C) logits."""
-        features = (evidence.features - self.mean) / self.spread
-        user = evidence.user_vectors * math.sqrt(evidence.user_vectors.shape[-1])  # entries of about 1
-        counted = self.linear(features) + self.out(F.gelu(self.hidden(features)))  # (Q, C, 1)
-        logits: Tensor = counted.squeeze(-1) + self.bias + self.user(self.dropout(user))
+        features = (evidence.features.float() - self.mean) / self.spread
+        user = self.dropout(evidence.user_vectors * math.sqrt(evidence.user_vectors.shape[-1]))  # entries of about 1
+        straight = self.straight(features).squeeze(-1) + self.bias
+        hidden = F.gelu(self.first(features) + self.interest + self.context(user)[:, None])  # (Q, C, hidden)
+        bent = self.bent(F.gelu(self.second(hidden))).squeeze(-1)
+        company = self.company(self.company_dropout(F.gelu(self.gathered(straight))))
+        logits: Tensor = straight + bent + company + self.user(user) + features @ self.leaning
         return logits
 
     @torch.inference_mode()
@@ -82,20 +106,21 @@ class InterestHead(nn.Module):
 class HeadConfig:
     """How a head is made and how it learns."""
 
-    hidden: int = 32
-    """Units of the layer that all interests share."""
+    hidden: int = 64
+    """Units of the layers that all interests share."""
     dropout: float = 0.2
     """Of the user vector."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
+    """At its highest."""
     weight_decay: float = 0.01
-    batch_answers: int = 8_192
+    batch_answers: int = 16_384
     """Yes or no answers per step: cases times interests."""
-    steps: int = 2_000
-    """At most."""
+    passes: int = 5
+    """Over the cases."""
+    fewest_steps: int = 1_000
+    """Where the cases are few there are more passes."""
     checks: int = 20
-    """How often validation is asked in so many steps."""
-    patience: int = 5
-    """Checks without a better one after which learning stops."""
+    """How often validation is asked."""
     seed: int = 0
 
 
@@ -109,7 +134,8 @@ def fit_head(
     """Learn from cases by binary cross-entropy, and keep the weights that validation likes best.
 
     Neither weights for rare interests nor losses that look away from easy cases (focal, asymmetric) ranked better here,
-    and each of them bends the probabilities; rarity is met by thresholds of each interest's own.
+    and each of them bends the probabilities; rarity is met by thresholds of each interest's own. The learning rate
+    rises and falls once (Smith and Topin, 2018).
 
     Args:
         evidence: Of Q training cases.
@@ -123,26 +149,41 @@ def fit_head(
     """
     generator = torch.Generator().manual_seed(config.seed)
     targets = torch.from_numpy(labels.astype(np.float32))
+    batch = min(max(config.batch_answers // labels.shape[1], 1), len(evidence))
+    steps = max(config.passes * len(evidence) // batch, config.fewest_steps)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # initial weights and dropout draw from the global state
         head = _untrained(evidence, targets, config)
-        optimizer = torch.optim.AdamW(head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        batch = max(config.batch_answers // labels.shape[1], 1)
-        best, curve, check = deepcopy(head), [judge(head.logits(validation))], config.steps // config.checks
-        for step in range(1, config.steps + 1):
-            rows = torch.randint(len(evidence), (batch,), generator=generator)
-            head.train()
-            loss = F.binary_cross_entropy_with_logits(head(evidence[rows]), targets[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if step % check == 0:
-                curve.append(judge(head.logits(validation)))
-                if curve[-1] == max(curve):
-                    best = deepcopy(head)
-                if int(np.argmax(curve)) <= len(curve) - 1 - config.patience:
-                    break
+        optimizer, schedule = _descent(head, config, steps=steps)
+        best, curve = deepcopy(head), [judge(head.logits(validation))]
+        with progress_of("learning interests") as progress:
+            for step in progress.track(range(1, steps + 1)):
+                rows = torch.randint(len(evidence), (batch,), generator=generator)
+                head.train()
+                loss = F.binary_cross_entropy_with_logits(head(evidence[rows]), targets[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                if step % max(steps // config.checks, 1) == 0:
+                    curve.append(judge(head.logits(validation)))
+                    if curve[-1] == max(curve):
+                        best = deepcopy(head)
     return best.eval(), curve
+
+
+def _descent(
+    head: InterestHead, config: HeadConfig, *, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    own = [head.company.weight, head.user.weight]
+    shared = [weight for weight in head.parameters() if all(weight is not one for one in own)]
+    rates = [config.learning_rate, config.learning_rate * OWN_RATE]
+    groups = [
+        {"params": shared, "lr": rates[0], "weight_decay": config.weight_decay},
+        {"params": own, "lr": rates[1], "weight_decay": OWN_DECAY},
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
 
 
 def lean_on_best_count(head: InterestHead, validation: Evidence, judge: Judge) -> InterestHead:
@@ -155,12 +196,12 @@ def lean_on_best_count(head: InterestHead, validation: Evidence, judge: Judge) -
         validation: Cases that were not learnt from.
         judge: How good logits of theirs are.
     """
-    features = np.asarray(validation.features)
+    features = np.asarray(validation.features, np.float32)
     count = max(range(features.shape[2]), key=lambda at: judge(features[:, :, at]))
     logits = head.logits(validation)
     leaning = max((0.0, *LEANINGS), key=lambda share: judge(logits + share * features[:, :, count]))
     leaning_head = deepcopy(head)
-    leaning_head.linear.weight.data[0, count] += leaning * head.spread[count]
+    leaning_head.leaning[count] = leaning * head.spread[count]
     return leaning_head
 
 
@@ -174,9 +215,9 @@ def _untrained(evidence: Evidence, targets: Tensor, config: HeadConfig) -> Inter
         hidden=config.hidden,
         dropout=config.dropout,
     )
-    spread, mean = torch.std_mean(evidence.features, dim=(0, 1))
+    some = evidence[:: max(len(evidence) // SCALED_BY, 1)].features.float()
+    spread, mean = torch.std_mean(some, dim=(0, 1))
     head.mean.copy_(mean)
     head.spread.copy_(spread.clamp(min=1e-3))
     head.bias.data.copy_(torch.logit((targets.sum(0) + 0.5) / (len(targets) + 1)))
-    nn.init.zeros_(head.linear.weight)
     return head

@@ -119,3 +119,7 @@ class Pasts:
         met = self.shares.tocoo()
         np.minimum.at(least, (self.owner[met.row], met.col), places[met.row].astype(np.float64))
         return least
+
+    def oldest_of_each(self, places: npt.NDArray[np.generic]) -> Floats:
+        """(Q, C) the greatest instead; minus infinity where there is none."""
+        return -self.newest_of_each(-places.astype(np.float64))

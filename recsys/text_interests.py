@@ -32,6 +32,8 @@ FILE = "text_interests.safetensors"
 TUNED = "text_encoder"
 """How folders of encoders that were fine-tuned for the classifier begin; their fingerprint follows."""
 VERB = "interests train-text"
+LAYOUT = 1
+"""The number of the file's format."""
 CALIBRATION = ("slope", "offset", "threshold")
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """On squared weights; validation chooses."""
@@ -172,7 +174,7 @@ def save_text_interests(
     tensors = {name: torch.from_numpy(getattr(trained.calibration, name)) for name in CALIBRATION}
     tensors |= {"weight": trained.head.weight, "bias": trained.head.bias}
     facts = {"encoder": trained.encoder, "interests": trained.names, "tuned": trained.tuned and trained.tuned.name}
-    save_companion(folder / FILE, tensors, facts, fingerprint=trained.fingerprint, verb=VERB)
+    save_companion(folder / FILE, tensors, facts, fingerprint=trained.fingerprint, verb=VERB, layout=LAYOUT)
     outdated = [old for old in folder.glob(f"{TUNED}-*") if old != trained.tuned]
     for old in outdated:
         shutil.rmtree(old)
@@ -191,7 +193,7 @@ def load_text_interests(folder: Path, *, fingerprint: str) -> TextInterests | No
     Raises:
         InputError: It or its encoder is damaged, of another format, or of another bundle.
     """
-    found = load_companion(folder / FILE, fingerprint=fingerprint, verb=VERB)
+    found = load_companion(folder / FILE, fingerprint=fingerprint, verb=VERB, layout=LAYOUT)
     if found is None:
         return None
     tensors, facts = found

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.acceleration import bf16_is_fast
 from recsys.errors import InputError
+from recsys.progress import progress_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -104,7 +103,7 @@ def _learn(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
     encoder.train()
     means = []
-    with _progress() as progress:
+    with progress_of("fine-tuning") as progress:
         task = progress.add_task("", total=steps)
         for _ in range(config.epochs):
             losses = []
@@ -147,8 +146,3 @@ def _padded(token_ids: list[list[int]], *, pad: int) -> dict[str, Tensor]:  # ea
     ids = torch.tensor([one + [pad] * (longest - len(one)) for one in token_ids])
     mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in token_ids])
     return {"input_ids": ids, "attention_mask": mask}
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("fine-tuning"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))  # standard output is for answers

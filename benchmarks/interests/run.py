@@ -23,6 +23,7 @@ from recsys.catalogue import read_catalogue
 from recsys.config import read_config
 from recsys.fetch import fetch_completejourney, fetch_ml_100k
 from recsys.interactions import read_interactions
+from recsys.interest_baselines import BASELINES
 from recsys.interest_head import HeadConfig
 from recsys.interest_report import CLASSIFIER, interest_report
 from recsys.interest_training import train_interest_classifier
@@ -71,7 +72,13 @@ def main() -> None:
     result = {
         "data": given.data,
         "towers": {"trained_with": list(benchmark.overrides), "protocol": bundle.training["protocol"]},
-        "over_best_baseline": _over_seeds(reports),
+        "over_best_baseline": _over_seeds(
+            [report["over_best_baseline"]["mean_average_precision"] for report in reports]
+        ),
+        "over_baselines": {
+            kind: _over_seeds([report["over_baselines"][kind]["mean_average_precision"] for report in reports])
+            for kind in BASELINES
+        },
         "seeds": reports,
         "machine": describe_machine(),
         "seconds": round(time.perf_counter() - began),
@@ -80,7 +87,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     target = given.out / f"interests-{given.data}.json"
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    print(target, json.dumps(result["over_best_baseline"]))
+    print(target, json.dumps(result["over_baselines"]))
 
 
 def _bundle(name: str, folder: Path, benchmark: Benchmark) -> Bundle:
@@ -104,9 +111,9 @@ def _report(bundle: Bundle, seed: int) -> dict[str, Any]:
     return report
 
 
-def _over_seeds(reports: list[dict[str, Any]]) -> dict[str, float]:
+def _over_seeds(figures: list[dict[str, float]]) -> dict[str, float]:
     """By how much the mean average precision is larger: mean and spread over the seeds."""
-    gains = [report["over_best_baseline"]["mean_average_precision"]["value"] for report in reports]
+    gains = [figure["value"] for figure in figures]
     return {"mean": float(np.mean(gains)), "standard_deviation": float(np.std(gains))}
 
 

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from recsys.interactions import Interactions
 from recsys.interest_baselines import BASELINES
-from recsys.interest_features import Trend, interest_features
+from recsys.interest_features import SELDOM, Trend, interest_features, rhythm
 from recsys.interest_pasts import Pasts
 from recsys.split import Cases
 from recsys.taxonomy import Taxonomy
@@ -64,6 +64,19 @@ def test_visits_by_hand(pasts):
     assert visits.events_ago.tolist() == [2, 1, 0]
     counts, total = visits.counted_by_events(np.inf)
     np.testing.assert_allclose(counts / total[:, None], [[2 / 3, 2 / 3]])
+
+
+def test_the_rhythm_by_hand(pasts):
+    """A in two visits, 3.8 and 1.6 horizons ago; B in two as well, but three times: 1.8, 1.6 and .1 ago."""
+    came, rate, due = (np.exp(column) for column in rhythm(pasts, pasts.visits()))
+    np.testing.assert_allclose(came, [[3, 3]])
+    np.testing.assert_allclose(rate, [[2 / 4.8, 2 / 2.8]])
+    np.testing.assert_allclose(due, [[2.1 * 2 / 4.3, 0.6 * 2 / 2.3]])
+    first = Pasts.of_cases(case(1, 2, 3, 23), TABLE, FILMS, horizon_s=HORIZON_S)  # A alone, 2 horizons ago
+    came, rate, due = (np.exp(column) for column in rhythm(first, first.visits()))
+    np.testing.assert_allclose(came, [[2, 1]])
+    np.testing.assert_allclose(rate, [[1 / 3, SELDOM]])
+    np.testing.assert_allclose(due, [[1, 1]])
 
 
 def test_several_cases_are_counted_as_each_by_itself():
@@ -134,4 +147,4 @@ def test_baselines_by_hand(pasts):
     np.testing.assert_allclose(score("popularity", "share of all events"), [[0.75, 0.25]], rtol=1e-6)
     np.testing.assert_allclose(score("own frequencies", "share of events"), [[2.25 / 5, 2.75 / 5]], rtol=1e-6)
     np.testing.assert_allclose(score("own frequencies", "number of events"), [[2.25, 2.75]], rtol=1e-6)
-    np.testing.assert_allclose(score("own frequencies", "share of visits"), [[2.75 / 4, 2.25 / 4]], rtol=1e-6)
+    np.testing.assert_allclose(score("visits", "share of visits"), [[2.75 / 4, 2.25 / 4]], rtol=1e-6)

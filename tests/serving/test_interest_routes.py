@@ -69,7 +69,7 @@ def test_docs_describe_every_member(client):
 def test_with_a_classifier_it_tells_what_is_expected_as_python_does(shop, tmp_path):
     folder = shutil.copytree(shop, tmp_path / "shop")
     bundle = load_bundle(folder)
-    trained = train_interest_classifier(bundle, config=HeadConfig(steps=200, checks=4))
+    trained = train_interest_classifier(bundle, config=HeadConfig(passes=1, fewest_steps=200, checks=4))
     save_classifier(trained.classifier, folder)
     forecast = InterestForecast.of(bundle, trained.reader.taxonomy, trained.classifier)
     with TestClient(create_app(lambda: open_service(folder))) as client:
