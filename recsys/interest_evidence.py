@@ -53,15 +53,13 @@ class EvidenceReader:
 
     def of_cases(self, cases: Cases) -> Evidence:
         """Of Q cases of the bundle's table; nothing at or after a request is read."""
-        whole: Evidence | None = None
+        first = self._of_some(cases[:COUNTED_AT_ONCE])
+        whole = Evidence(*(each.new_empty(len(cases), *each.shape[1:]) for each in first.tensors))
         for at in range(0, len(cases), COUNTED_AT_ONCE):
             some = slice(at, at + COUNTED_AT_ONCE)
-            part = self._of_some(cases[some])
-            if whole is None:
-                whole = Evidence(*(torch.empty(len(cases), *each.shape[1:], dtype=each.dtype) for each in part.tensors))
+            part = self._of_some(cases[some]) if at else first
             for target, each in zip(whole.tensors, part.tensors, strict=True):
                 target[some] = each
-        assert whole is not None  # there are cases
         return whole
 
     def _of_some(self, cases: Cases) -> Evidence:
