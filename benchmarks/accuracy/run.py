@@ -2,6 +2,7 @@
 
     python -m benchmarks.accuracy.run ml-100k             # the table, benchmarks/results/ml-100k.json
     python -m benchmarks.accuracy.run ml-100k --ablation  # the ablation, benchmarks/results/ml-100k-ablation.json
+    python -m benchmarks.accuracy.run ml-1m --ours --seed 0 1 2 3 4  # no peers, benchmarks/results/ml-1m-seeds.json
 
 Choices are made on the validation cases; the test cases are judged once, by this.
 """
@@ -62,6 +63,7 @@ def main() -> None:
         "--ablation", nargs="*", choices=ABLATION, default=None, help="change one part at a time: these, or all"
     )
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="who runs beside ours")
+    parser.add_argument("--ours", action="store_true", help="no peers and no table: more seeds, DATA-seeds.json")
     parser.add_argument("--minutes", type=float, default=30, help="how long one of them may learn")
     parser.add_argument("--only", choices=ABLATION, default=None, help="train just this variant, and write no table")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other knobs for all of them")
@@ -96,10 +98,11 @@ def main() -> None:
         variants = [EVERYTHING, *given.ablation] if given.ablation else list(ABLATION)
         result = {"variants": [summarise(job(variant), seeds) for variant in variants]}
     else:
-        peers = job_peers(job(EVERYTHING), given.peers, minutes=given.minutes)
+        peers = {} if given.ours else job_peers(job(EVERYTHING), given.peers, minutes=given.minutes)
         result = summarise(job(EVERYTHING), given.seed or benchmark.seeds, peers)
     result["command"] = " ".join(["python -m benchmarks.accuracy.run", *sys.argv[1:]])
-    target = RESULTS / f"{given.data}{'' if given.ablation is None else '-ablation'}.json"
+    kind = "-ablation" if given.ablation is not None else "-seeds" if given.ours else ""
+    target = RESULTS / f"{given.data}{kind}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write_tables(RESULTS)
