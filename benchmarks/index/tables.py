@@ -1,6 +1,7 @@
 """README's tables about the index, rebuilt from the committed results.
 
 python -m benchmarks.index.tables benchmarks/results/index-1m/index.json
+python -m benchmarks.index.tables benchmarks/results/index-gpu/gpu.json
 """
 
 import json
@@ -97,8 +98,34 @@ def live_table(result: Result) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)])
 
 
+def gpu_table(result: Result) -> str:
+    """A row for each kind on a GPU, the matrix product first: recall and time of a batch, unfiltered and filtered."""
+    shares = [reading["selectivity"] for reading in result["kinds"][0]["filters"]]
+    eligible = [f"{100 * share:g} % eligible, ms" for share in shares]
+    lines = [
+        " | ".join([f"| {result['batch']:,} queries", f"recall@{result['k']}", "built in", "all, ms", *eligible])
+        + " |",
+        "|---" * (4 + len(shares)) + "|",
+        f"| torch, matrix product and top-k | 1 | | {result['torch']['batch_ms']:.1f} |" + " |" * len(shares),
+    ]
+    for reading in result["kinds"]:
+        if "left out" in reading:
+            continue
+        filtered = [f"{found['batch_ms']:.0f}" for found in reading["filters"]]
+        cells = [
+            reading["kind"],
+            f"{reading['recall']:.4f}",
+            f"{reading['build_s']:.1f} s",
+            f"{reading['batch_ms']:.1f}",
+        ]
+        lines.append(f"| {' | '.join([*cells, *filtered])} |")
+    return "\n".join(lines)
+
+
 def tables_of(result: Result) -> dict[str, str]:
     """Every table that can be made of the sections that were measured."""
+    if "torch" in result:
+        return {"index-gpu": gpu_table(result)}
     made_of = {
         "index-kinds": (kinds_table, {"kinds", "peers"}),
         "index-filters": (filters_table, {"filters"}),

@@ -10,8 +10,12 @@ from benchmarks.accuracy.tables import READMES
 from benchmarks.index import tables
 
 ROOT = Path(__file__).parents[2]
-RESULT = json.loads((ROOT / "benchmarks" / "results" / "index-1m" / "index.json").read_text(encoding="utf-8"))
-TABLES = tables.tables_of(RESULT)
+RESULTS = [ROOT / "benchmarks" / "results" / name for name in ("index-1m/index.json", "index-gpu/gpu.json")]
+TABLES = {
+    name: table
+    for result in RESULTS
+    for name, table in tables.tables_of(json.loads(result.read_text(encoding="utf-8"))).items()
+}
 
 
 @pytest.mark.parametrize("readme", READMES, ids=str)
