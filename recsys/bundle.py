@@ -29,6 +29,7 @@ from recsys.interactions import Interactions
 from recsys.prior import TransitionPrior
 from recsys.recommend import Reorder
 from recsys.rerank import Reranker, Reranking
+from recsys.second_tower import SecondTower
 from recsys.towers import ItemTower, TwoTower, UserTower
 from recsys.transitions import TransitionCounter
 
@@ -48,6 +49,9 @@ CORE = (
 """What every bundle has and the fingerprint covers: all that decides an answer. Reports and indexes lie beside."""
 RERANKER = "reranker.safetensors"
 """Where it paid to have one; the fingerprint covers it then."""
+SECOND_TOWER = "second_tower.safetensors"
+"""Where one was trained, likewise."""
+OPTIONAL = (RERANKER, SECOND_TOWER)
 PRIOR_NUMBERS = ("weight", "floor", "damping")
 
 
@@ -74,6 +78,8 @@ class Bundle:
     """(N + 1,) those discovered in each item's text; None where the categories are the interests."""
     reranker: Reranker | None = None
     """None where the config leaves it out, or where it did not pay."""
+    second_tower: SecondTower | None = None
+    """The reranker's second opinion; None where the config leaves it out, or a reranker could not be learnt."""
     fingerprint: str = ""
     """Of all core files; indexes and answers carry it."""
 
@@ -120,6 +126,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     numbers = None if prior is None else {name: getattr(prior, name) for name in PRIOR_NUMBERS}
     # One entry: several would be written in any order, and the same bundle would get another fingerprint.
     save_file(tensors, beside / "prior.safetensors", metadata={"prior": json.dumps(numbers)})
+    if (second_tower := bundle.second_tower) is not None:
+        save_file(second_tower.tensors(), beside / SECOND_TOWER)
     if (reranker := bundle.reranker) is not None:
         save_file(reranker.tensors(), beside / RERANKER, metadata={"reranker": reranker.facts()})
     fingerprint = write_manifest(beside)
@@ -167,14 +175,16 @@ def load_bundle(folder: Path) -> Bundle:
         _check(folder / name, manifest["files"].get(name))
     if manifest["fingerprint"] != _fingerprint(manifest["files"]):
         raise InputError(f"{folder / MANIFEST}: its fingerprint is not that of the files it lists. Train again.")
-    if RERANKER in manifest["files"]:
-        _check(folder / RERANKER, manifest["files"][RERANKER])
+    for name in OPTIONAL:
+        if name in manifest["files"]:
+            _check(folder / name, manifest["files"][name])
     config = read_config(folder / "config.toml")
     raw = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     vocabulary = Vocabulary(tuple(raw["categories"]), {name: (m, s) for name, (m, s) in raw["numbers"].items()})
     catalogue = load_catalogue(folder / "catalogue.parquet")
     interactions = _load_interactions(folder / "interactions.parquet")
     prior = _load_prior(folder, config)
+    second_tower = _load_second_tower(folder, config, interactions) if SECOND_TOWER in manifest["files"] else None
     return Bundle(
         config=config,
         catalogue=catalogue,
@@ -184,7 +194,8 @@ def load_bundle(folder: Path) -> Bundle:
         item_vectors=np.load(folder / "item_vectors.npy", allow_pickle=False),
         query_vectors=np.load(folder / "query_vectors.npy", allow_pickle=False),
         prior=prior,
-        reranker=_load_reranker(folder, prior) if RERANKER in manifest["files"] else None,
+        reranker=_load_reranker(folder, prior, second_tower) if RERANKER in manifest["files"] else None,
+        second_tower=second_tower,
         training=json.loads((folder / "training.json").read_text(encoding="utf-8")),
         interests=raw.get("interests"),
         fingerprint=manifest["fingerprint"],
@@ -242,7 +253,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _fingerprint(files: Mapping[str, str]) -> str:
-    core = {name: files[name] for name in (*CORE, RERANKER) if name in CORE or name in files}
+    core = {name: files[name] for name in (*CORE, *OPTIONAL) if name in CORE or name in files}
     return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 
@@ -330,8 +341,12 @@ def _load_prior(folder: Path, config: Config) -> TransitionPrior | None:
     return TransitionPrior(TransitionCounter.from_tensors(tensors, config.prior), config.train.temperature, **numbers)
 
 
-def _load_reranker(folder: Path, prior: TransitionPrior | None) -> Reranker:
+def _load_second_tower(folder: Path, config: Config, interactions: Interactions) -> SecondTower:
+    return SecondTower.from_tensors(load_file(folder / SECOND_TOWER), config, num_events=len(interactions.event_names))
+
+
+def _load_reranker(folder: Path, prior: TransitionPrior | None, second_tower: SecondTower | None) -> Reranker:
     assert prior is not None  # without its counts there would be no reranker
     with safe_open(folder / RERANKER, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
-        return Reranker.from_tensors(tensors, file.metadata()["reranker"], prior)
+        return Reranker.from_tensors(tensors, file.metadata()["reranker"], prior, second_tower)

@@ -147,6 +147,8 @@ class RerankConfig(_Section):
 
     enabled: bool = True
     """Learn them on validation; they are left out where they do not clearly help. They need the prior's counts."""
+    second_tower: bool = True
+    """Train a second pair of towers, of the other `block`, for a second opinion of what the first retrieved."""
 
 
 class Config(_Section):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys.histories import Histories, gather_histories
+from recsys.histories import Histories, gather_histories, newest_events
 from recsys.interactions import Interactions
 from recsys.newest import newest_vectors
 from recsys.split import Cases
-from recsys.towers import ItemFeatures, TwoTower
+from recsys.towers import ItemFeatures, TwoTower, UserTower
 
 ITEMS_AT_ONCE = 8192
 HISTORIES_AT_ONCE = 128
@@ -50,9 +50,32 @@ def embed_histories(model: TwoTower, item_vectors: Tensor, histories: Histories)
     Returns:
         ``(Q, D)`` unit rows, on the CPU.
     """
-    device = next(model.parameters()).device
+    return _read(model.user_tower, item_vectors, histories)
+
+
+@torch.no_grad()
+def read_histories(tower: UserTower, item_vectors: Tensor, histories: Histories) -> Tensor:
+    """What a user tower that stands alone makes of histories, in batches of like length.
+
+    Args:
+        tower: In evaluation mode.
+        item_vectors: As in `embed_histories`.
+        histories: Q histories; of long ones the newest events that the tower reads.
+
+    Returns:
+        ``(Q, D)`` as `embed_histories` gives them, of which others may learn.
+    """
+    lengths = (histories.item_idx > 0).sum(1).clamp(1, tower.config.history_length)
+    vectors = torch.zeros(len(lengths), item_vectors.shape[1])
+    for rows in lengths.argsort().split(HISTORIES_AT_ONCE):
+        vectors[rows] = _read(tower, item_vectors, newest_events(histories[rows], int(lengths[rows].max())))
+    return vectors
+
+
+def _read(tower: UserTower, item_vectors: Tensor, histories: Histories) -> Tensor:
+    device = next(tower.parameters()).device
     vectors = F.embedding(histories.item_idx, item_vectors).to(device)
-    newest = newest_vectors(model.user_tower, histories.to(device), vectors).cpu()  # (Q, D)
+    newest = newest_vectors(tower, histories.to(device), vectors).cpu()  # (Q, D)
     return newest.masked_fill((histories.item_idx == 0).all(1, keepdim=True), 0.0)
 
 

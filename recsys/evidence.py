@@ -21,6 +21,7 @@ from recsys.config import PriorConfig
 from recsys.histories import Histories, newest_events
 from recsys.interactions import DAY_S, Interactions
 from recsys.prior import TransitionPrior
+from recsys.second_tower import SecondTower
 from recsys.taxonomy import Taxonomy
 from recsys.transitions import TransitionCounter
 
@@ -37,7 +38,7 @@ LEAST_SHARE = 0.02
 WINDOWS_DAYS = {"day": 1, "week": 7, "month": 30, "season": 120}
 NEAREST = 3
 
-TOWERS = ("blended", "fit")
+TOWERS = ("blended", "fit", "fit_again")
 HABITS = ("follows", "follows_newest", "comes_next", "popular")
 LIKENESS = ("like_newest", "like_any", "like_some")
 INTERESTS = ("interest_short", "interest_middle", "interest_long", "interest_gap")
@@ -54,7 +55,10 @@ GROUPS = {
     "returns": RETURNS,
 }
 """What belongs together when a score is taken apart."""
-OPTIONAL = {group: names for group, names in GROUPS.items() if group != "towers"} | {"interests": (*INTERESTS, "moved")}
+OPTIONAL = {group: names for group, names in GROUPS.items() if group != "towers"} | {
+    "interests": (*INTERESTS, "moved"),
+    "second tower": ("fit_again",),
+}
 """What is left out together where it does not pay; how far a user moved is told by the interests alone."""
 
 
@@ -138,11 +142,21 @@ class Evidence:
     """None where there is no clock."""
     returns: bool
     """Whether items of the history may be recommended again."""
+    second_tower: SecondTower | None = None
+    """Another opinion of how well a candidate fits; None where there is none."""
     left_out: tuple[str, ...] = ()
     """Columns that are not measured: without them unseen choices were no less likely."""
 
     @classmethod
-    def of(cls, train: Interactions, taxonomy: Taxonomy, prior: TransitionPrior, *, returns: bool) -> "Evidence":
+    def of(
+        cls,
+        train: Interactions,
+        taxonomy: Taxonomy,
+        prior: TransitionPrior,
+        *,
+        returns: bool,
+        second_tower: SecondTower | None = None,
+    ) -> "Evidence":
         """From the training rows; nothing else of the table is looked at."""
         num_items = prior.counter.counts.shape[0] - 1
         interests, parts = _padded(taxonomy, num_items=num_items)
@@ -153,13 +167,14 @@ class Evidence:
             parts,
             None if train.occurred_at is None else Popularity.of(train, num_items=num_items),
             returns,
+            second_tower,
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         """(F,) of the columns."""
         measured = (
-            *TOWERS,
+            *(name for name in TOWERS if name != "fit_again" or self.second_tower is not None),
             *HABITS,
             *LIKENESS,
             *(INTERESTS if self.interests.any() else ()),
@@ -192,11 +207,15 @@ class Evidence:
         Returns:
             ``(B, C, F)`` finite numbers, in the order of `names`.
         """
+        asked = set(self.names)
+        cosines = cosines.clamp(-1, 1)  # −∞ where there is no candidate
+        found = {"fit": cosines}
+        if "fit_again" in asked and self.second_tower is not None:
+            found["fit_again"] = self.second_tower.cosines(cosines, candidates, histories)
         histories = newest_events(histories, HISTORY_ITEMS)
         known = candidates.masked_fill(candidates >= len(self.interests), 0)
-        cosines = cosines.clamp(-1, 1)  # −∞ where there is no candidate
-        found = {"fit": cosines, **self._habits(cosines, known, histories)}
-        back, asked = steps_back(histories.item_idx), set(self.names)
+        found |= self._habits(cosines, known, histories)
+        back = steps_back(histories.item_idx)
         found["length"] = _each((histories.item_idx > 0).sum(1).float().log1p(), candidates)
         if asked.intersection(LIKENESS):
             found |= _likeness(candidates, histories.item_idx, item_vectors)
@@ -209,7 +228,7 @@ class Evidence:
         return torch.stack([found[name] for name in self.names], dim=-1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `from_tensors` needs beside the prior, for a safetensors file."""
+        """What `from_tensors` needs beside the prior and the second tower, for a safetensors file."""
         tensors = {f"next.{name}": value for name, value in self.comes_next.tensors().items()}
         tensors |= {"interests": self.interests, "parts": self.parts}
         if self.popularity is not None:
@@ -221,13 +240,20 @@ class Evidence:
 
     @classmethod
     def from_tensors(
-        cls, tensors: Mapping[str, Tensor], prior: TransitionPrior, *, returns: bool, left_out: Sequence[str]
+        cls,
+        tensors: Mapping[str, Tensor],
+        prior: TransitionPrior,
+        *,
+        returns: bool,
+        second_tower: SecondTower | None,
+        left_out: Sequence[str],
     ) -> "Evidence":
         """The reverse of `tensors`."""
         counts = {name: tensors[f"next.{name}"] for name in ("data", "indices", "indptr")}
         popularity = Popularity(tensors["starts"].numpy(), tensors["instants"].numpy()) if "starts" in tensors else None
         comes_next = TransitionCounter.from_tensors(counts, NEXT)
-        return cls(prior, comes_next, tensors["interests"], tensors["parts"], popularity, returns, tuple(left_out))
+        interests, parts = tensors["interests"], tensors["parts"]
+        return cls(prior, comes_next, interests, parts, popularity, returns, second_tower, tuple(left_out))
 
     def _habits(self, cosines: Tensor, known: Tensor, histories: Histories) -> dict[str, Tensor]:
         follows, item_idx = self.prior.counter, histories.item_idx

@@ -32,6 +32,9 @@ class Histories:
     """(B, H) int64 the instant of the request that the history up to this event answers: in training the time of the
     event that followed, for the newest event ``requested_at``."""
 
+    def __getitem__(self, rows: Tensor) -> "Histories":
+        return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
     def to(self, device: torch.device | str) -> "Histories":
         """The same histories on another device."""
         return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})

@@ -20,12 +20,13 @@ from torch.nn import functional as F
 from recsys.calibration import Platt, fit_platt
 from recsys.errors import InputError
 from recsys.event_evidence import EventEvidence
-from recsys.evidence import GROUPS, HISTORY_ITEMS, Evidence
+from recsys.evidence import GROUPS, Evidence
 from recsys.histories import Histories, case_histories
 from recsys.intents import Intents, fit_intents, part_of, refusal
 from recsys.interactions import Interactions
 from recsys.listwise import EMPTY, ListwiseNets, fit_listwise
 from recsys.prior import TransitionPrior
+from recsys.second_tower import SecondTower
 from recsys.split import Cases
 
 FEWEST_CASES = 200
@@ -125,7 +126,7 @@ class Reranker:
         return torch.from_numpy(self.platt(_log_shares(scores).numpy()))
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `from_tensors` needs beside `facts` and the prior, for a safetensors file."""
+        """What `from_tensors` needs beside `facts`, prior and second tower, for a safetensors file."""
         parts = {"evidence": self.evidence.tensors(), "nets": self.nets.tensors()}
         if self.intents is not None:
             parts["intents"] = self.intents.tensors()
@@ -139,10 +140,12 @@ class Reranker:
         return json.dumps(own | left_out | intents)
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], facts: str, prior: TransitionPrior) -> "Reranker":
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], facts: str, prior: TransitionPrior, second_tower: SecondTower | None
+    ) -> "Reranker":
         """The reverse of `tensors` and `facts`."""
         said = json.loads(facts)
-        told = {"returns": said["returns"], "left_out": said.get("left_out", ())}
+        told = {"returns": said["returns"], "second_tower": second_tower, "left_out": said.get("left_out", ())}
         evidence = Evidence.from_tensors(part_of(tensors, "evidence."), prior, **told)
         intents = None
         if "intents" in said:
@@ -246,6 +249,7 @@ def fit_reranker(
     cosines: Tensor,
     item_vectors: Tensor,
     *,
+    history_length: int,
     request_time: bool,
     seed: int,
     events: EventEvidence | None = None,
@@ -262,6 +266,7 @@ def fit_reranker(
         candidates: ``(Q, C)`` item_idx as retrieved, 0 where there are fewer.
         cosines: ``(Q, C)`` of them.
         item_vectors: ``(N + 1, D)``.
+        history_length: How many of the newest events the towers read.
         request_time: Whether requests know their instant.
         seed: Of folds and weights.
         events: From the training rows; None where event types are not to be told apart.
@@ -278,7 +283,7 @@ def fit_reranker(
         return None
     parts = [slice(at, at + CASES_AT_ONCE) for at in range(0, len(cases), CASES_AT_ONCE)]
     histories = [
-        case_histories(interactions, cases[part], length=HISTORY_ITEMS, request_time=request_time) for part in parts
+        case_histories(interactions, cases[part], length=history_length, request_time=request_time) for part in parts
     ]
     lists = torch.cat(
         [

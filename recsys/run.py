@@ -3,9 +3,11 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from recsys.acceleration import TRACKER
@@ -25,12 +27,16 @@ from recsys.interactions import Interactions
 from recsys.interests import bundle_taxonomy
 from recsys.prior import TransitionPrior, fit_prior
 from recsys.ranking import OUT, mask_seen, top_k
-from recsys.rerank import Reranker, fit_reranker
+from recsys.rerank import FEWEST_CASES, Reranker, fit_reranker
+from recsys.second_tower import SecondTower, second_config
 from recsys.split import Cases, Split, make_split, thinned
 from recsys.taxonomy import discover_interests
 from recsys.towers import ItemFeatures
 from recsys.train import VALIDATION_CASES, item_counts, known_ids, train_towers
 from recsys.transitions import TransitionCounter
+
+SECOND = "second"
+"""The folder of the second towers' training in the run's, and of their curves in the tracker's."""
 
 
 def run_training(
@@ -69,6 +75,19 @@ def run_training(
     asked = thinned(split.validation, VALIDATION_CASES)
     queries = embed_cases(model, item_vectors, interactions, asked)
     prior = learn_prior(split, asked, queries, item_vectors, config) if config.prior.enabled else None
+    training: dict[str, Any] = {
+        "curve": curve,
+        "protocol": split.protocol,
+        "trained_on": rows_fingerprint(split.train),
+        "item_counts": counts.tolist(),
+    }
+    second_tower = None
+    if prior is not None and config.rerank.enabled and config.rerank.second_tower and len(asked) >= FEWEST_CASES:
+        Console(stderr=True).print("Now the second towers, for the reranker.", highlight=False)
+        others, training["second_curve"] = train_towers(
+            split, features, vocabulary, second_config(config), workplace / SECOND
+        )
+        second_tower = SecondTower(others.user_tower, embed_items(others, features, known_ids(counts)))
     interests = None if any(catalogue.categories) else _discovered(catalogue, features, item_vectors, config)
     bundle = Bundle(
         config=config,
@@ -79,18 +98,15 @@ def run_training(
         item_vectors=item_vectors.numpy(),
         query_vectors=queries.numpy(),
         prior=prior,
-        training={
-            "curve": curve,
-            "protocol": split.protocol,
-            "trained_on": rows_fingerprint(split.train),
-            "item_counts": counts.tolist(),
-        },
+        training=training,
         interests=interests,
+        second_tower=second_tower,
     )
     bundle = replace(bundle, reranker=learn_reranker(bundle, split))
     fingerprint = save_bundle(bundle, folder)
-    if (workplace / TRACKER).exists():
-        shutil.move(workplace / TRACKER, folder / TRACKER)
+    for tracked in (Path(TRACKER), Path(SECOND, TRACKER)):
+        if (workplace / tracked).exists():
+            shutil.move(workplace / tracked, folder / TRACKER / tracked.parent)
     shutil.rmtree(workplace)
     return replace(bundle, fingerprint=fingerprint)
 
@@ -121,7 +137,8 @@ def reranker_evidence(bundle: Bundle, split: Split) -> Evidence:
     """All that the reranker of a bundle, which has a prior, may read of the training rows."""
     assert bundle.prior is not None
     returns = not bundle.config.train.exclude_seen
-    return Evidence.of(split.train, bundle_taxonomy(bundle), bundle.prior, returns=returns)
+    taxonomy = bundle_taxonomy(bundle)
+    return Evidence.of(split.train, taxonomy, bundle.prior, returns=returns, second_tower=bundle.second_tower)
 
 
 def learn_reranker(bundle: Bundle, split: Split, *, evidence: Evidence | None = None) -> Reranker | None:
@@ -150,6 +167,7 @@ def learn_reranker(bundle: Bundle, split: Split, *, evidence: Evidence | None = 
         candidates,
         cosines,
         item_vectors,
+        history_length=config.user_tower.history_length,
         request_time=asks_when,
         seed=config.seed,
         events=events,

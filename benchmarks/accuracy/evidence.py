@@ -47,6 +47,7 @@ LEFT_OUT = {
     "no interests": (*INTERESTS, "moved"),
     "lately not told from for long": ("interest_short", "interest_middle", "interest_gap", "moved"),
     "no popularity in time": TIMES,
+    "no second tower": ("fit_again",),
 }
 """Name of a variant → columns of the evidence that it does without."""
 WEIGHTS_FIXED = {

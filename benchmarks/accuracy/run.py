@@ -42,6 +42,7 @@ ABLATION = {
         "train.hard_margin=-0.1",
         "train.log_q=streamed",
     ),
+    "one user tower": ("rerank.second_tower=false",),
     "no clock": (
         "user_tower.gaps=false",
         "user_tower.ages=false",

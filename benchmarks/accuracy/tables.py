@@ -95,13 +95,17 @@ def read_evidence(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def evidence_table(results: dict[str, dict[str, Any]]) -> str:
-    """A row per variant, two columns per data set: NDCG@10 of all cases, and of users whose interests moved."""
+    """A row per variant, two columns per data set: NDCG@10 of all cases, and of users whose interests moved.
+
+    A cell is empty where a variant was not judged.
+    """
     heads = [f"{data} | who moved ({result['cases']['drift high']})" for data, result in results.items()]
     lines = [f"| NDCG@10 | {' | '.join(heads)} |", "|---" * (1 + 2 * len(heads)) + "|"]
     for variant in next(iter(results.values()))["variants"]:
         told = []
         for result in results.values():
-            of_all, of_moved = (result["variants"][variant][group]["ndcg@10"] for group in ("all", "drift high"))
-            told += [f"{of_all:.4f}", "" if of_moved is None else f"{of_moved:.4f}"]
+            judged = result["variants"].get(variant, {})
+            figures = (judged.get(group, {}).get("ndcg@10") for group in ("all", "drift high"))
+            told += ["" if figure is None else f"{figure:.4f}" for figure in figures]
         lines.append(f"| {LABELS.get(variant, variant)} | {' | '.join(told)} |")
     return "\n".join(lines)

@@ -27,6 +27,8 @@ def timed(block, layers):
 
 TOWERS = {
     "bert": lambda: timed("bert", 2),
+    "one layer of bert": lambda: timed("bert", 1),
+    "bert without a clock": lambda: clockless("bert"),
     "pre-norm": lambda: timed("pre_norm", 2),
     "one block": lambda: timed("pre_norm", 1),
     "three blocks": lambda: timed("pre_norm", 3),
