@@ -3,7 +3,7 @@
 from typing import Any
 
 from recsys.bundle import Bundle
-from recsys.evidence import GROUPS, OPTIONAL
+from recsys.evidence import OPTIONAL
 
 CARD = "model_card.md"
 
@@ -50,7 +50,7 @@ def _reranks_by(bundle: Bundle) -> str:
     if bundle.reranker is None:
         return "nothing: no reranker was learnt, or it did not pay"
     evidence = bundle.reranker.evidence
-    stays = ", ".join(group for group, names in GROUPS.items() if set(names) & set(evidence.names))
+    stays = ", ".join(["towers", *(group for group, names in OPTIONAL.items() if set(names) & set(evidence.names))])
     idle = ", ".join(group for group, names in OPTIONAL.items() if set(names) <= set(evidence.left_out))
     return stays + (f"; left out, since it did not pay: {idle}" if idle else "")
 

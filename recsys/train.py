@@ -89,7 +89,7 @@ def train_towers(
             maker.streamed.go_on_from(stream)
 
         with _progress_bar(accelerator) as progress:
-            task = progress.add_task("")
+            task = progress.add_task("", visible=False)  # until there is something left to learn
             while course.epoch < knobs.epochs and course.epoch - course.best_epoch < knobs.patience:
                 began = time.monotonic()
                 rng = np.random.default_rng([config.seed, course.epoch])
@@ -97,7 +97,8 @@ def train_towers(
                     maker.near = mine(embed_items(towers, features, ids), counts, rng=rng)
                 batches = window_batches(windows, batch_events=knobs.batch_events, rng=rng)
                 batches = batches[accelerator.process_index :: accelerator.num_processes]
-                progress.reset(task, description=f"epoch {course.epoch + 1}/{knobs.epochs}", total=len(batches))
+                told = f"epoch {course.epoch + 1}/{knobs.epochs}"
+                progress.reset(task, description=told, total=len(batches), visible=True)
                 made = (
                     ((course.epoch + step / len(batches)) / knobs.epochs, maker.make(which, rng=rng))
                     for step, which in enumerate(progress.track(batches, task_id=task))
