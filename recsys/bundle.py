@@ -26,10 +26,10 @@ from recsys.config import Config, config_toml, read_config
 from recsys.errors import InputError
 from recsys.features import Vocabulary
 from recsys.interactions import Interactions
+from recsys.opinions import Opinions, SecondTower
 from recsys.prior import TransitionPrior
 from recsys.recommend import Reorder
 from recsys.rerank import Reranker, Reranking
-from recsys.second_tower import SecondTower
 from recsys.towers import ItemTower, TwoTower, UserTower
 from recsys.transitions import TransitionCounter
 
@@ -184,17 +184,19 @@ def load_bundle(folder: Path) -> Bundle:
     catalogue = load_catalogue(folder / "catalogue.parquet")
     interactions = _load_interactions(folder / "interactions.parquet")
     prior = _load_prior(folder, config)
+    model = _load_towers(folder, config, vocabulary, interactions, num_items=len(catalogue))
     second_tower = _load_second_tower(folder, config, interactions) if SECOND_TOWER in manifest["files"] else None
+    opinions = Opinions(model.user_tower, second_tower)
     return Bundle(
         config=config,
         catalogue=catalogue,
         vocabulary=vocabulary,
         interactions=interactions,
-        model=_load_towers(folder, config, vocabulary, interactions, num_items=len(catalogue)),
+        model=model,
         item_vectors=np.load(folder / "item_vectors.npy", allow_pickle=False),
         query_vectors=np.load(folder / "query_vectors.npy", allow_pickle=False),
         prior=prior,
-        reranker=_load_reranker(folder, prior, second_tower) if RERANKER in manifest["files"] else None,
+        reranker=_load_reranker(folder, prior, opinions) if RERANKER in manifest["files"] else None,
         second_tower=second_tower,
         training=json.loads((folder / "training.json").read_text(encoding="utf-8")),
         interests=raw.get("interests"),
@@ -345,8 +347,8 @@ def _load_second_tower(folder: Path, config: Config, interactions: Interactions)
     return SecondTower.from_tensors(load_file(folder / SECOND_TOWER), config, num_events=len(interactions.event_names))
 
 
-def _load_reranker(folder: Path, prior: TransitionPrior | None, second_tower: SecondTower | None) -> Reranker:
+def _load_reranker(folder: Path, prior: TransitionPrior | None, opinions: Opinions) -> Reranker:
     assert prior is not None  # without its counts there would be no reranker
     with safe_open(folder / RERANKER, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
-        return Reranker.from_tensors(tensors, file.metadata()["reranker"], prior, second_tower)
+        return Reranker.from_tensors(tensors, file.metadata()["reranker"], prior, opinions)

@@ -67,7 +67,7 @@ def read_histories(tower: UserTower, item_vectors: Tensor, histories: Histories)
     """
     lengths = (histories.item_idx > 0).sum(1).clamp(1, tower.config.history_length)
     vectors = torch.zeros(len(lengths), item_vectors.shape[1])
-    for rows in lengths.argsort().split(HISTORIES_AT_ONCE):
+    for rows in lengths.argsort().split(HISTORIES_AT_ONCE) if len(lengths) else ():
         vectors[rows] = _read(tower, item_vectors, newest_events(histories[rows], int(lengths[rows].max())))
     return vectors
 

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from recsys.config import PriorConfig
 from recsys.histories import Histories, newest_events
 from recsys.interactions import DAY_S, Interactions
+from recsys.opinions import Opinions
 from recsys.prior import TransitionPrior
-from recsys.second_tower import SecondTower
 from recsys.taxonomy import Taxonomy
 from recsys.transitions import TransitionCounter
 
@@ -38,7 +38,7 @@ LEAST_SHARE = 0.02
 WINDOWS_DAYS = {"day": 1, "week": 7, "month": 30, "season": 120}
 NEAREST = 3
 
-TOWERS = ("blended", "fit", "fit_again")
+TOWERS = ("blended", "fit", "fit_lately", "fit_again", "fit_again_lately")
 HABITS = ("follows", "follows_newest", "comes_next", "popular")
 LIKENESS = ("like_newest", "like_any", "like_some")
 INTERESTS = ("interest_short", "interest_middle", "interest_long", "interest_gap")
@@ -57,7 +57,8 @@ GROUPS = {
 """What belongs together when a score is taken apart."""
 OPTIONAL = {group: names for group, names in GROUPS.items() if group != "towers"} | {
     "interests": (*INTERESTS, "moved"),
-    "second tower": ("fit_again",),
+    "lately": ("fit_lately", "fit_again_lately"),
+    "second towers": ("fit_again", "fit_again_lately"),
 }
 """What is left out together where it does not pay; how far a user moved is told by the interests alone."""
 
@@ -142,8 +143,8 @@ class Evidence:
     """None where there is no clock."""
     returns: bool
     """Whether items of the history may be recommended again."""
-    second_tower: SecondTower | None = None
-    """Another opinion of how well a candidate fits; None where there is none."""
+    opinions: Opinions | None = None
+    """What else towers think of the candidates; None where nothing but the first towers' cosines is known."""
     left_out: tuple[str, ...] = ()
     """Columns that are not measured: without them unseen choices were no less likely."""
 
@@ -155,7 +156,7 @@ class Evidence:
         prior: TransitionPrior,
         *,
         returns: bool,
-        second_tower: SecondTower | None = None,
+        opinions: Opinions | None = None,
     ) -> "Evidence":
         """From the training rows; nothing else of the table is looked at."""
         num_items = prior.counter.counts.shape[0] - 1
@@ -167,14 +168,16 @@ class Evidence:
             parts,
             None if train.occurred_at is None else Popularity.of(train, num_items=num_items),
             returns,
-            second_tower,
+            opinions,
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         """(F,) of the columns."""
         measured = (
-            *(name for name in TOWERS if name != "fit_again" or self.second_tower is not None),
+            "blended",
+            "fit",
+            *(() if self.opinions is None else self.opinions.names),
             *HABITS,
             *LIKENESS,
             *(INTERESTS if self.interests.any() else ()),
@@ -210,8 +213,8 @@ class Evidence:
         asked = set(self.names)
         cosines = cosines.clamp(-1, 1)  # −∞ where there is no candidate
         found = {"fit": cosines}
-        if "fit_again" in asked and self.second_tower is not None:
-            found["fit_again"] = self.second_tower.cosines(cosines, candidates, histories)
+        if self.opinions is not None:
+            found |= self.opinions.of(asked, cosines, candidates, histories, item_vectors)
         histories = newest_events(histories, HISTORY_ITEMS)
         known = candidates.masked_fill(candidates >= len(self.interests), 0)
         found |= self._habits(cosines, known, histories)
@@ -228,7 +231,7 @@ class Evidence:
         return torch.stack([found[name] for name in self.names], dim=-1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `from_tensors` needs beside the prior and the second tower, for a safetensors file."""
+        """What `from_tensors` needs beside the prior and the towers, for a safetensors file."""
         tensors = {f"next.{name}": value for name, value in self.comes_next.tensors().items()}
         tensors |= {"interests": self.interests, "parts": self.parts}
         if self.popularity is not None:
@@ -245,15 +248,16 @@ class Evidence:
         prior: TransitionPrior,
         *,
         returns: bool,
-        second_tower: SecondTower | None,
-        left_out: Sequence[str],
+        opinions: Opinions | None,
+        names: Sequence[str],
     ) -> "Evidence":
-        """The reverse of `tensors`."""
+        """The reverse of `tensors`; of all that could be measured the ``names`` alone are."""
         counts = {name: tensors[f"next.{name}"] for name in ("data", "indices", "indptr")}
         popularity = Popularity(tensors["starts"].numpy(), tensors["instants"].numpy()) if "starts" in tensors else None
         comes_next = TransitionCounter.from_tensors(counts, NEXT)
         interests, parts = tensors["interests"], tensors["parts"]
-        return cls(prior, comes_next, interests, parts, popularity, returns, second_tower, tuple(left_out))
+        everything = cls(prior, comes_next, interests, parts, popularity, returns, opinions)
+        return replace(everything, left_out=tuple(name for name in everything.names if name not in names))
 
     def _habits(self, cosines: Tensor, known: Tensor, histories: Histories) -> dict[str, Tensor]:
         follows, item_idx = self.prior.counter, histories.item_idx

@@ -25,8 +25,8 @@ from recsys.histories import Histories, case_histories
 from recsys.intents import Intents, fit_intents, part_of, refusal
 from recsys.interactions import Interactions
 from recsys.listwise import EMPTY, ListwiseNets, fit_listwise
+from recsys.opinions import Opinions
 from recsys.prior import TransitionPrior
-from recsys.second_tower import SecondTower
 from recsys.split import Cases
 
 FEWEST_CASES = 200
@@ -126,7 +126,7 @@ class Reranker:
         return torch.from_numpy(self.platt(_log_shares(scores).numpy()))
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `from_tensors` needs beside `facts`, prior and second tower, for a safetensors file."""
+        """What `from_tensors` needs beside `facts`, prior and towers, for a safetensors file."""
         parts = {"evidence": self.evidence.tensors(), "nets": self.nets.tensors()}
         if self.intents is not None:
             parts["intents"] = self.intents.tensors()
@@ -135,17 +135,16 @@ class Reranker:
     def facts(self) -> str:
         """What is no tensor, as JSON."""
         intents = {} if self.intents is None else {"intents": self.intents.facts()}
-        left_out = {"left_out": self.evidence.left_out} if self.evidence.left_out else {}
         own = {"names": self.evidence.names, "returns": self.evidence.returns, **asdict(self.platt)}
-        return json.dumps(own | left_out | intents)
+        return json.dumps(own | intents)
 
     @classmethod
     def from_tensors(
-        cls, tensors: Mapping[str, Tensor], facts: str, prior: TransitionPrior, second_tower: SecondTower | None
+        cls, tensors: Mapping[str, Tensor], facts: str, prior: TransitionPrior, opinions: Opinions | None
     ) -> "Reranker":
         """The reverse of `tensors` and `facts`."""
         said = json.loads(facts)
-        told = {"returns": said["returns"], "second_tower": second_tower, "left_out": said.get("left_out", ())}
+        told = {"returns": said["returns"], "opinions": opinions, "names": said["names"]}
         evidence = Evidence.from_tensors(part_of(tensors, "evidence."), prior, **told)
         intents = None
         if "intents" in said:

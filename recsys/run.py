@@ -25,10 +25,10 @@ from recsys.features import EncodeText, Vocabulary, item_features
 from recsys.histories import case_histories
 from recsys.interactions import Interactions
 from recsys.interests import bundle_taxonomy
+from recsys.opinions import Opinions, SecondTower, second_config
 from recsys.prior import TransitionPrior, fit_prior
 from recsys.ranking import OUT, mask_seen, top_k
 from recsys.rerank import FEWEST_CASES, Reranker, fit_reranker
-from recsys.second_tower import SecondTower, second_config
 from recsys.split import Cases, Split, make_split, thinned
 from recsys.taxonomy import discover_interests
 from recsys.towers import ItemFeatures
@@ -137,8 +137,8 @@ def reranker_evidence(bundle: Bundle, split: Split) -> Evidence:
     """All that the reranker of a bundle, which has a prior, may read of the training rows."""
     assert bundle.prior is not None
     returns = not bundle.config.train.exclude_seen
-    taxonomy = bundle_taxonomy(bundle)
-    return Evidence.of(split.train, taxonomy, bundle.prior, returns=returns, second_tower=bundle.second_tower)
+    opinions = Opinions(bundle.model.user_tower, bundle.second_tower)
+    return Evidence.of(split.train, bundle_taxonomy(bundle), bundle.prior, returns=returns, opinions=opinions)
 
 
 def learn_reranker(bundle: Bundle, split: Split, *, evidence: Evidence | None = None) -> Reranker | None:

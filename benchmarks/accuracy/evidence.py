@@ -47,7 +47,8 @@ LEFT_OUT = {
     "no interests": (*INTERESTS, "moved"),
     "lately not told from for long": ("interest_short", "interest_middle", "interest_gap", "moved"),
     "no popularity in time": TIMES,
-    "no second tower": ("fit_again",),
+    "no second towers": ("fit_again", "fit_again_lately"),
+    "no reading of lately alone": ("fit_lately", "fit_again_lately"),
 }
 """Name of a variant → columns of the evidence that it does without."""
 WEIGHTS_FIXED = {

@@ -1,4 +1,4 @@
-"""The second towers: they judge what the first retrieved, from as much of the history, and are kept or left out."""
+"""Opinions: the second towers judge what the first retrieved, both also by what was lately, and those that pay stay."""
 
 import json
 from dataclasses import replace
@@ -12,8 +12,8 @@ from recsys.card import model_card
 from recsys.embed import embed_histories, read_histories
 from recsys.errors import InputError
 from recsys.histories import Histories, case_histories, newest_events, stacked
+from recsys.opinions import LATELY, Opinions, second_config
 from recsys.run import bundle_split, reranker_evidence
-from recsys.second_tower import second_config
 from recsys.towers import TwoTower
 from recsys.train import train_epoch
 from tests.worlds import chain_world, fashion_world
@@ -93,10 +93,9 @@ def test_they_read_events_that_the_other_evidence_does_not(chained, evidence):
     rows[1, 20:] = rows[0, 20:]
     candidates = torch.arange(1, 6).expand(2, -1)
     found = evidence.measure(torch.zeros(2, 5), candidates, hourly(rows), items)
-    column = evidence.names.index("fit_again")
-    differs = (found[0] - found[1]).abs().amax(0)
-    assert differs[column] > 1e-4
-    assert differs[[at for at in range(len(differs)) if at != column]].max() < 1e-6
+    differs = dict(zip(evidence.names, (found[0] - found[1]).abs().amax(0).tolist(), strict=True))
+    assert differs.pop("fit_again") > 1e-4
+    assert max(differs.values()) < 1e-5
 
 
 def test_a_batch_is_read_as_each_alone(chained):
@@ -137,6 +136,28 @@ def test_what_is_not_known_of_a_history_is_not_mistaken_for_something_else(chain
     assert torch.equal(judged(len(items), len(items) + 1), first[0])
 
 
+def test_lately_is_what_a_tower_makes_of_the_newest_events_alone(chained, evidence):
+    items, second = torch.from_numpy(chained.item_vectors), chained.second_tower
+    rows = torch.randint(1, len(items), (3, LATELY + 5), generator=torch.Generator().manual_seed(5))
+    rows[1, LATELY:] = 0  # as many as are read anyway
+    rows[2, LATELY + 1 :] = 0  # one more
+    candidates, first = torch.arange(1, 9).expand(3, -1), torch.rand(3, 8)
+    histories = hourly(rows)
+    found = Opinions(chained.model.user_tower, second).of(evidence.names, first, candidates, histories, items)
+    assert torch.equal(found["fit_lately"][1], first[1])
+    assert torch.equal(found["fit_again_lately"][1], found["fit_again"][1])
+    for row, length in ((0, LATELY + 5), (2, LATELY + 1)):
+        newest = hourly(rows[row : row + 1, length - LATELY : length])
+        newest = replace(newest, occurred_at=newest.occurred_at + (length - LATELY) * 3600)
+        newest = replace(newest, asked_at=newest.occurred_at)
+        alone = Opinions(chained.model.user_tower, second)
+        users = read_histories(alone.user_tower, items, newest)
+        assert torch.allclose(found["fit_lately"][row], (items[1:9] @ users[0]), atol=1e-5)
+        again = alone.of(evidence.names, first[:1], candidates[:1], newest, items)["fit_again"]
+        assert torch.allclose(found["fit_again_lately"][row], again[0], atol=1e-5)
+        assert not torch.allclose(found["fit_again_lately"][row], found["fit_again"][row], atol=1e-3)
+
+
 def test_nobody_is_read_from_nothing(chained, evidence):
     nothing = hourly(torch.zeros(2, 3, dtype=torch.int64))
     assert not read_histories(chained.second_tower.user_tower, chained.second_tower.item_vectors, nothing).any()
@@ -152,7 +173,7 @@ def test_there_and_back(chained, tmp_path):
     candidates, first = torch.arange(1, 9).expand(40, -1), torch.zeros(40, 8)
     one, other = (bundle.second_tower.cosines(first, candidates, asked(chained)) for bundle in (chained, again))
     assert torch.equal(one, other)
-    assert again.reranker.evidence.second_tower is again.second_tower
+    assert again.reranker.evidence.opinions.second is again.second_tower
     assert save_bundle(replace(chained, second_tower=None), tmp_path / "without") != fingerprint
 
 
@@ -207,7 +228,7 @@ def test_the_card_says_whether_it_pays(chained):
     """Here the chain is all there is to know, and a second reader knows it no better."""
     pays = "fit_again" in chained.reranker.evidence.names
     stays, _, idle = model_card(chained, None).partition("left out")
-    assert ("second tower" in stays, "second tower" in idle) == (pays, not pays)
+    assert ("second towers" in stays, "second towers" in idle) == (pays, not pays)
 
 
 def test_its_curve_is_kept_beside_the_first(folder):

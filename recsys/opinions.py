@@ -1,12 +1,14 @@
-"""A second opinion for the reranker: towers of the other architecture, which another chance has taught the same.
+"""What towers make of the candidates: of all that a user did, of what they did lately, and what a second pair thinks.
 
-Two networks err differently, and what both want is wanted more surely (Lakshminarayanan et al., NeurIPS 2017).
-Retrieval has one vector per item and stays as it is; what it found is few enough to be judged twice.
+Retrieval has one vector per user and item and stays as it is; what it found is few enough to be judged more closely.
+The second towers are of the other architecture, and another chance has taught them the same: two networks err
+differently, and what both want is wanted more surely (Lakshminarayanan et al., NeurIPS 2017). A tower that is shown the
+newest events alone says what a user whose interests moved may want now; how far that counts the reranker learns.
 
 Shapes: B histories, C candidates, N items of the bundle, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,11 +18,13 @@ from torch.nn import functional as F
 
 from recsys.config import Config
 from recsys.embed import read_histories
-from recsys.histories import Histories
+from recsys.histories import Histories, newest_events
 from recsys.towers import UserTower
 
+LATELY = 40
+"""The newest events that are read once more alone; a history of no more has nothing else to say."""
 SEEDS_APART = 1000
-"""How far its seed is from the first towers': neighbouring seeds are those of other runs."""
+"""How far the second towers' seed is from the first towers': neighbouring seeds are those of other runs."""
 OTHER_BLOCK = {"pre_norm": "bert", "bert": "pre_norm"}
 TOWER = "tower."
 
@@ -53,7 +57,7 @@ class SecondTower:
         read = replace(histories, item_idx=torch.where(known, histories.item_idx, len(self.item_vectors)))
         users = read_histories(self.user_tower, self._with_unknown, read)  # (B, D)
         judged = candidates < len(self.item_vectors)
-        second = (F.embedding(candidates.masked_fill(~judged, 0), self.item_vectors) @ users[:, :, None])[..., 0]
+        second = _cosines(users, candidates.masked_fill(~judged, 0), self.item_vectors)
         told = (known & (histories.item_idx > 0)).any(1, keepdim=True)
         return torch.where(judged & told, second, first)
 
@@ -81,8 +85,54 @@ class SecondTower:
         return F.pad(self.item_vectors, (0, 0, 0, 1))
 
 
+@dataclass(frozen=True, eq=False)
+class Opinions:
+    """The towers that judge what the first of them retrieved."""
+
+    user_tower: UserTower
+    """The first, whose vectors are retrieved by."""
+    second: SecondTower | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns of evidence that are given beside the first towers' cosines."""
+        return ("fit_lately",) if self.second is None else ("fit_lately", "fit_again", "fit_again_lately")
+
+    def of(
+        self, asked: Container[str], first: Tensor, candidates: Tensor, histories: Histories, item_vectors: Tensor
+    ) -> dict[str, Tensor]:
+        """How well each thinks that candidates fit.
+
+        Args:
+            asked: Those of `names` that are wanted.
+            first: ``(B, C)`` cosines of the first towers, from the whole histories.
+            candidates: ``(B, C)`` item_idx, 0 where there is none.
+            histories: B of them, of any length.
+            item_vectors: ``(more than N, D)`` unit rows of the first towers.
+
+        Returns:
+            Name → ``(B, C)``.
+        """
+        found: dict[str, Tensor] = {}
+        long = ((histories.item_idx > 0).sum(1) > LATELY).nonzero()[:, 0]  # of others lately is all there was
+        lately = newest_events(histories[long], LATELY)
+        if "fit_lately" in asked:
+            users = read_histories(self.user_tower, item_vectors, lately)
+            found["fit_lately"] = first.index_copy(0, long, _cosines(users, candidates[long], item_vectors))
+        if self.second is not None and "fit_again" in asked:
+            found["fit_again"] = self.second.cosines(first, candidates, histories)
+            if "fit_again_lately" in asked:
+                again = self.second.cosines(first[long], candidates[long], lately)
+                found["fit_again_lately"] = found["fit_again"].index_copy(0, long, again)
+        return found
+
+
 def second_config(config: Config) -> Config:
     """What the second towers are trained by: the first's config, but for the seed and the blocks of the user tower."""
     block = OTHER_BLOCK[config.user_tower.block]
     tower = config.user_tower.model_copy(update={"block": block})
     return config.model_copy(update={"seed": config.seed + SEEDS_APART, "user_tower": tower})
+
+
+def _cosines(users: Tensor, candidates: Tensor, item_vectors: Tensor) -> Tensor:  # (B, D), (B, C) -> (B, C)
+    return (F.embedding(candidates, item_vectors) @ users[:, :, None])[..., 0]
