@@ -13,7 +13,8 @@ from benchmarks.accuracy.tables import (
     accuracy_table,
     evidence_table,
     put,
-    read_evidence,
+    read_results,
+    seeds_table,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +42,27 @@ def test_tables_are_those_of_the_committed_results(readme, name, table):
 @pytest.mark.parametrize("readme", READMES, ids=str)
 def test_what_evidence_brings_is_what_was_measured(readme):
     text = (ROOT / readme).read_text(encoding="utf-8")
-    assert put(text, "evidence", evidence_table(read_evidence(RESULTS))) == text
+    assert put(text, "evidence", evidence_table(read_results(RESULTS, "evidence"))) == text
+
+
+@pytest.mark.parametrize("readme", READMES, ids=str)
+def test_what_the_reranker_gains_over_seeds_is_what_was_measured(readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    assert "<!-- seeds -->" in text
+    assert put(text, "seeds", seeds_table(read_results(RESULTS, "seeds"))) == text
+
+
+def test_gains_are_reranked_over_towers():
+    ours = {"two_tower": 0.20, "two_tower+prior": 0.21, "two_tower+rerank": 0.22}
+    result = {
+        "seeds": [0, 1],
+        "recommenders": {name: {"ndcg@10": figure} for name, figure in ours.items()},
+        "p_values": {"two_tower+rerank": {"two_tower": 0.0001}},
+        "drift_groups": {"drift high": {"two_tower": 0.1, "two_tower+rerank": 0.12}},
+        "calibration": [{"two_tower+rerank": {"ece": ece}} for ece in (0.001, 0.002)],
+    }
+    row = "| d | 2 | 0.2000 | 0.2100 | 0.2200 | +10.0 % | 0.0001 | +20.0 % |  | 0.0020 |"
+    assert seeds_table({"d": result}).splitlines()[2:] == [row]
 
 
 def test_a_training_step_is_as_many_lines_as_it_says():

@@ -37,8 +37,10 @@ def write_tables(results: Path) -> None:
             tables[data] = accuracy_table(json.loads(path.read_text(encoding="utf-8")))
         if (path := results / f"{data}-ablation.json").exists():
             tables[f"{data}-ablation"] = ablation_table(json.loads(path.read_text(encoding="utf-8"))["variants"])
-    if evidence := read_evidence(results):
+    if evidence := read_results(results, "evidence"):
         tables["evidence"] = evidence_table(evidence)
+    if seeds := read_results(results, "seeds"):
+        tables["seeds"] = seeds_table(seeds)
     for readme in READMES:
         text = readme.read_text(encoding="utf-8")
         for name, table in tables.items():
@@ -88,10 +90,37 @@ def ablation_table(variants: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def read_evidence(results: Path) -> dict[str, dict[str, Any]]:
-    """Data set → what `benchmarks.accuracy.evidence` found on it, where it was run."""
-    paths = {data: results / f"{data}-evidence.json" for data in DATA}
+def read_results(results: Path, kind: str) -> dict[str, dict[str, Any]]:
+    """Data set → its results of a kind (evidence, seeds), where there are any."""
+    paths = {data: results / f"{data}-{kind}.json" for data in DATA}
     return {data: json.loads(path.read_text(encoding="utf-8")) for data, path in paths.items() if path.exists()}
+
+
+def seeds_table(results: dict[str, dict[str, Any]]) -> str:
+    """A row per data set: NDCG@10 of the towers alone, with the prior and reranked, and what reranking gains.
+
+    p says how likely chance alone makes the reranked better than the towers; the gain is told of users whose interests
+    moved and of the others as well.
+    """
+    lines = [
+        "| NDCG@10 | seeds | towers | with the prior | reranked | gain | p | who moved | who did not | ECE, worst |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for data, result in results.items():
+        figures = [result["recommenders"][name]["ndcg@10"] for name in OURS]
+        groups = {group: result["drift_groups"].get(group) for group in ("drift high", "drift low")}
+        gains = [_gain(figures[-1], figures[0])]
+        gains += ["" if of is None else _gain(of[OURS[-1]], of[OURS[0]]) for of in groups.values()]
+        ece = max(run[OURS[-1]]["ece"] for run in result["calibration"])
+        lines.append(
+            f"| {data} | {len(result['seeds'])} | {' | '.join(f'{figure:.4f}' for figure in figures)} | {gains[0]} "
+            f"| {result['p_values'][OURS[-1]][OURS[0]]:.4f} | {gains[1]} | {gains[2]} | {ece:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def _gain(better: float, than: float) -> str:
+    return f"{100 * (better / than - 1):+.1f} %"
 
 
 def evidence_table(results: dict[str, dict[str, Any]]) -> str:
