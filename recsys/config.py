@@ -149,6 +149,8 @@ class RerankConfig(_Section):
     """Learn them on validation; they are left out where they do not clearly help. They need the prior's counts."""
     second_tower: bool = True
     """Train a second pair of towers, of the other `block`, for a second opinion of what the first retrieved."""
+    second_width: int | None = Field(None, ge=8)
+    """Their D. Unset: 256 where there are half a million interactions to learn from, else as the first towers'."""
 
 
 class Config(_Section):
@@ -237,6 +239,8 @@ def _known_keys(error: Any) -> str:
 
 FULL_SOFTMAX_ITEMS = 20_000
 """The largest catalogue whose whole softmax the default loss takes."""
+WIDE, WIDE_INTERACTIONS = 256, 500_000
+"""The width of second towers where there is this much to learn from; no index has to hold their vectors."""
 
 
 def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: int, num_interactions: int) -> Config:
@@ -249,6 +253,9 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
         num_items: N.
         num_interactions: To train on.
 
+    Raises:
+        InputError: A width that the attention heads do not divide, or a temporal split without a clock.
+
     Example:
         >>> settled = settle(
         ...     Config(), has_clock=False, repeat_share=0.0, num_items=3416, num_interactions=987_531
@@ -257,6 +264,16 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
         ('leave-one-out', 'full', 12, False)
     """
     train, split, tower = config.train, settle_split(config.split, has_clock=has_clock), config.user_tower
+    rerank = config.rerank
+    if rerank.second_width is None:
+        wide = max(config.width, WIDE) if num_interactions >= WIDE_INTERACTIONS else config.width
+        rerank = rerank.model_copy(update={"second_width": wide})
+    for key, width in (("width", config.width), ("rerank.second_width", rerank.second_width or config.width)):
+        if width % (pair := 2 * tower.heads):  # rotary positions turn pairs of a head's numbers
+            raise InputError(
+                f"config, {key}: {width} is no multiple of {pair}, twice user_tower.heads. "
+                f"Write --set {key}={max(width // pair, 1) * pair}, or another number of heads."
+            )
     if train.loss is None:
         train = train.model_copy(update={"loss": "full" if num_items <= FULL_SOFTMAX_ITEMS else "sampled"})
     if train.exclude_seen is None:
@@ -268,7 +285,7 @@ def settle(config: Config, *, has_clock: bool, repeat_share: float, num_items: i
         train = train.model_copy(update={"epochs": min(max(affordable, 3), 20)})
     if not has_clock:
         tower = tower.model_copy(update=dict.fromkeys(("gaps", "ages", "calendar", "request_time"), False))
-    return config.model_copy(update={"train": train, "split": split, "user_tower": tower})
+    return config.model_copy(update={"train": train, "split": split, "user_tower": tower, "rerank": rerank})
 
 
 def settle_split(config: SplitConfig, *, has_clock: bool) -> SplitConfig:

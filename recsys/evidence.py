@@ -4,7 +4,8 @@ The towers squeeze all of this into one inner product, since an index can do no 
 they retrieve it is measured item by item, from the training rows and from the history alone: nothing that happened at
 or after the request is read.
 
-Shapes: B histories, H events, C candidates, F kinds of evidence, N items, M interests of one item, I interests, R rows.
+Shapes: B histories, H events, C candidates, F kinds of evidence, N items, M interests of one item, I interests, R rows,
+V opinions, D width.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -197,7 +198,29 @@ class Evidence:
         """The same evidence, some groups of it not measured."""
         return replace(self, left_out=(*self.left_out, *(name for group in groups for name in OPTIONAL[group])))
 
-    def measure(self, cosines: Tensor, candidates: Tensor, histories: Histories, item_vectors: Tensor) -> Tensor:
+    def read(self, histories: Histories, item_vectors: Tensor) -> Tensor:
+        """What towers make of the users beside what was retrieved by: all of `measure` that no candidate changes.
+
+        Args:
+            histories: B of them.
+            item_vectors: ``(more than N, D)`` unit rows.
+
+        Returns:
+            ``(B, V, D)`` of `Opinions.read`, V of 0 where there are no opinions.
+        """
+        if self.opinions is None:
+            return torch.zeros(len(histories.item_idx), 0, item_vectors.shape[1])
+        return self.opinions.read(set(self.names), histories, item_vectors)
+
+    def measure(
+        self,
+        cosines: Tensor,
+        candidates: Tensor,
+        histories: Histories,
+        item_vectors: Tensor,
+        *,
+        users: Tensor | None = None,
+    ) -> Tensor:
         """Every kind of evidence for every candidate.
 
         Args:
@@ -206,6 +229,7 @@ class Evidence:
                 nothing, is of no interest and was never chosen.
             histories: B of them; what is read of the instant of the request is ``asked_at`` of the newest event.
             item_vectors: ``(more than N, D)`` unit rows.
+            users: ``(B, V, D)`` of `read`, where that was done before.
 
         Returns:
             ``(B, C, F)`` finite numbers, in the order of `names`.
@@ -214,7 +238,8 @@ class Evidence:
         cosines = cosines.clamp(-1, 1)  # −∞ where there is no candidate
         found = {"fit": cosines}
         if self.opinions is not None:
-            found |= self.opinions.of(asked, cosines, candidates, histories, item_vectors)
+            users = self.read(histories, item_vectors) if users is None else users
+            found |= self.opinions.of(users, cosines, candidates, item_vectors)
         histories = newest_events(histories, HISTORY_ITEMS)
         known = candidates.masked_fill(candidates >= len(self.interests), 0)
         found |= self._habits(cosines, known, histories)

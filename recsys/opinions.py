@@ -5,7 +5,7 @@ The second towers are of the other architecture, and another chance has taught t
 differently, and what both want is wanted more surely (Lakshminarayanan et al., NeurIPS 2017). A tower that is shown the
 newest events alone says what a user whose interests moved may want now; how far that counts the reranker learns.
 
-Shapes: B histories, C candidates, N items of the bundle, D width.
+Shapes: B histories, C candidates, V opinions, N items of the bundle, D width.
 """
 
 from collections.abc import Container, Mapping
@@ -38,28 +38,22 @@ class SecondTower:
     item_vectors: Tensor
     """(N + 1, D) unit rows, row 0 zeros."""
 
-    def cosines(self, first: Tensor, candidates: Tensor, histories: Histories) -> Tensor:
-        """How well it thinks that candidates fit.
+    def read(self, histories: Histories) -> Tensor:
+        """What its user tower makes of histories.
 
-        What came after training has no vector here. As an event of a history such an item is read as one of which
-        nothing is known but when and how; as a candidate, and where nothing of a history is known, the first towers'
-        opinion counts twice.
+        What came after training has no vector here: such an event is read as one of which nothing is known but when
+        and how.
 
         Args:
-            first: ``(B, C)`` what the first towers think.
-            candidates: ``(B, C)`` item_idx, 0 where there is none.
             histories: B of them, of any length.
 
         Returns:
-            ``(B, C)``.
+            ``(B, D)`` unit rows; zeros where nothing of a history is known.
         """
         known = histories.item_idx < len(self.item_vectors)
         read = replace(histories, item_idx=torch.where(known, histories.item_idx, len(self.item_vectors)))
-        users = read_histories(self.user_tower, self._with_unknown, read)  # (B, D)
-        judged = candidates < len(self.item_vectors)
-        second = _cosines(users, candidates.masked_fill(~judged, 0), self.item_vectors)
-        told = (known & (histories.item_idx > 0)).any(1, keepdim=True)
-        return torch.where(judged & told, second, first)
+        nothing = ~(known & (histories.item_idx > 0)).any(1, keepdim=True)
+        return read_histories(self.user_tower, self._with_unknown, read).masked_fill(nothing, 0.0)
 
     def tensors(self) -> dict[str, Tensor]:
         """What `from_tensors` needs beside the config, for a safetensors file."""
@@ -95,44 +89,68 @@ class Opinions:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns of evidence that are given beside the first towers' cosines."""
+        """(V,) of the columns of evidence that are given beside the first towers' cosines."""
         return ("fit_lately",) if self.second is None else ("fit_lately", "fit_again", "fit_again_lately")
 
-    def of(
-        self, asked: Container[str], first: Tensor, candidates: Tensor, histories: Histories, item_vectors: Tensor
-    ) -> dict[str, Tensor]:
-        """How well each thinks that candidates fit.
+    def read(self, asked: Container[str], histories: Histories, item_vectors: Tensor) -> Tensor:
+        """What each tower makes of the users, before any candidate is looked at.
 
         Args:
             asked: Those of `names` that are wanted.
+            histories: B of them, of any length.
+            item_vectors: ``(more than N, D)`` unit rows of the first towers.
+
+        Returns:
+            ``(B, V, D)`` unit rows in the order of `names`, the wider towers' D, others' end in zeros. All zeros for
+            what is not wanted, and where a tower has nothing of its own to say: nothing of a history is known to it, or
+            lately was all there was.
+        """
+        width, wide = item_vectors.shape[1], 0 if self.second is None else self.second.item_vectors.shape[1]
+        users = torch.zeros(len(histories.item_idx), len(self.names), max(width, wide))
+        long = ((histories.item_idx > 0).sum(1) > LATELY).nonzero()[:, 0]
+        lately = newest_events(histories[long], LATELY)
+        if "fit_lately" in asked:
+            users[long, 0, :width] = read_histories(self.user_tower, item_vectors, lately)
+        if self.second is not None and "fit_again" in asked:
+            users[:, 1, :wide] = self.second.read(histories)
+            if "fit_again_lately" in asked:
+                users[long, 2, :wide] = self.second.read(lately)
+        return users
+
+    def of(self, users: Tensor, first: Tensor, candidates: Tensor, item_vectors: Tensor) -> dict[str, Tensor]:
+        """How well each thinks that candidates fit.
+
+        Where a tower has nothing to say of a user, or no vector of a candidate, what it would add to counts twice: of
+        lately what is thought of the whole history, of the second towers what the first think.
+
+        Args:
+            users: ``(B, V, D)`` of `read`.
             first: ``(B, C)`` cosines of the first towers, from the whole histories.
             candidates: ``(B, C)`` item_idx, 0 where there is none.
-            histories: B of them, of any length.
             item_vectors: ``(more than N, D)`` unit rows of the first towers.
 
         Returns:
             Name → ``(B, C)``.
         """
-        found: dict[str, Tensor] = {}
-        long = ((histories.item_idx > 0).sum(1) > LATELY).nonzero()[:, 0]  # of others lately is all there was
-        lately = newest_events(histories[long], LATELY)
-        if "fit_lately" in asked:
-            users = read_histories(self.user_tower, item_vectors, lately)
-            found["fit_lately"] = first.index_copy(0, long, _cosines(users, candidates[long], item_vectors))
-        if self.second is not None and "fit_again" in asked:
-            found["fit_again"] = self.second.cosines(first, candidates, histories)
-            if "fit_again_lately" in asked:
-                again = self.second.cosines(first[long], candidates[long], lately)
-                found["fit_again_lately"] = found["fit_again"].index_copy(0, long, again)
+        told = users.any(2)[:, None]  # (B, 1, V)
+        cosines = _cosines(users[:, :1], candidates, item_vectors)
+        found = {"fit_lately": torch.where(told[..., 0], cosines[..., 0], first)}
+        if self.second is not None:
+            its_own = self.second.item_vectors
+            judged = candidates < len(its_own)
+            cosines = _cosines(users[:, 1:], candidates.masked_fill(~judged, 0), its_own)
+            found["fit_again"] = torch.where(judged & told[..., 1], cosines[..., 0], first)
+            found["fit_again_lately"] = torch.where(judged & told[..., 2], cosines[..., 1], found["fit_again"])
         return found
 
 
 def second_config(config: Config) -> Config:
-    """What the second towers are trained by: the first's config, but for the seed and the blocks of the user tower."""
+    """What the second towers are trained by: the first's config, but for seed, width and blocks of the user tower."""
     block = OTHER_BLOCK[config.user_tower.block]
     tower = config.user_tower.model_copy(update={"block": block})
-    return config.model_copy(update={"seed": config.seed + SEEDS_APART, "user_tower": tower})
+    width = config.rerank.second_width or config.width  # unset in bundles of before it could be
+    return config.model_copy(update={"seed": config.seed + SEEDS_APART, "width": width, "user_tower": tower})
 
 
-def _cosines(users: Tensor, candidates: Tensor, item_vectors: Tensor) -> Tensor:  # (B, D), (B, C) -> (B, C)
-    return (F.embedding(candidates, item_vectors) @ users[:, :, None])[..., 0]
+def _cosines(users: Tensor, candidates: Tensor, item_vectors: Tensor) -> Tensor:  # (B, V, D), (B, C) -> (B, C, V)
+    return F.embedding(candidates, item_vectors) @ users[..., : item_vectors.shape[1]].transpose(1, 2)

@@ -4,11 +4,12 @@ It is learnt on the retriever's own candidates for the validation cases, which n
 the evidence have learnt from; test cases are later still. Retrieval stays a pure inner product. Where interactions are
 of several event types it has a head for each (recsys.intents), and can order by how likely one of them is.
 
-Shapes: Q cases, B histories, C candidates, K places of them, F kinds of evidence, E event types told apart.
+Shapes: Q cases, B histories, C candidates, K places of them, F kinds of evidence, E event types told apart,
+V opinions, D width.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -74,9 +75,25 @@ class Reranker:
         """
         return self.weigh(cosines, candidates, histories, item_vectors=item_vectors).scores
 
-    def weigh(self, cosines: Tensor, candidates: Tensor, histories: Histories, *, item_vectors: Tensor) -> "Weighed":
-        """All that is said of the candidates, from one look at the evidence; the arguments are those of `reorder`."""
-        measured = self.evidence.measure(cosines, candidates, histories, item_vectors)
+    def weigh(
+        self,
+        cosines: Tensor,
+        candidates: Tensor,
+        histories: Histories,
+        *,
+        item_vectors: Tensor,
+        users: Tensor | None = None,
+    ) -> "Weighed":
+        """All that is said of the candidates, from one look at the evidence.
+
+        Args:
+            cosines: As in `reorder`.
+            candidates: As in `reorder`.
+            histories: As in `reorder`.
+            item_vectors: As in `reorder`.
+            users: ``(B, V, D)`` of `Evidence.read`, where that was done before.
+        """
+        measured = self.evidence.measure(cosines, candidates, histories, item_vectors, users=users)
         scores = self.nets.scores(measured).masked_fill(candidates == 0, -torch.inf)
         return Weighed(self, candidates, histories, measured, scores)
 
@@ -230,6 +247,8 @@ class Reranking:
     reranker: Reranker
     item_vectors: Tensor
     """(more than N, D) unit rows, of items that came after training too."""
+    read: Callable[[Histories], Tensor] | None = None
+    """B histories → (B, V, D) of `Evidence.read` of the same item vectors, by one that remembers; None reads afresh."""
 
     def __call__(self, cosines: Tensor, candidates: Tensor, histories: Histories) -> Tensor:
         """`Reranker.reorder`."""
@@ -237,7 +256,8 @@ class Reranking:
 
     def weigh(self, cosines: Tensor, candidates: Tensor, histories: Histories) -> Weighed:
         """`Reranker.weigh`."""
-        return self.reranker.weigh(cosines, candidates, histories, item_vectors=self.item_vectors)
+        users = None if self.read is None else self.read(histories)
+        return self.reranker.weigh(cosines, candidates, histories, item_vectors=self.item_vectors, users=users)
 
 
 def fit_reranker(

@@ -24,6 +24,7 @@ from recsys.bundle import read_manifest
 from recsys.embed import embed_histories
 from recsys.errors import InputError
 from recsys.histories import Histories
+from recsys.rerank import Reranking
 from serving.drift import QueryDrift
 from serving.onnx_export import FINGERPRINT, FLOAT, INPUTS, INT8, history_sample
 from serving.service import Service
@@ -94,6 +95,8 @@ class OnnxTower:
 def with_quickest_tower(service: Service, folder: Path, settings: TowerSettings) -> Service:
     """The same service with user vectors from the quickest runtime that agrees with torch, remembered and watched.
 
+    What the reranker has read of histories is remembered as well, as many as user vectors are.
+
     Raises:
         InputError: The runtime that the settings name is not there or does not agree; or a file is damaged or another
             bundle's.
@@ -101,7 +104,11 @@ def with_quickest_tower(service: Service, folder: Path, settings: TowerSettings)
     chosen = choose(service, folder, settings)
     drift = QueryDrift(service.bundle.query_vectors) if len(service.bundle.query_vectors) else None
     cache = VectorCache(chosen.encode, most=settings.cached_vectors, drift=drift, runtime=chosen.name)
-    return replace(service, encode=cache)
+    reorder, opinions = service.recommender.reorder, None
+    if isinstance(reorder, Reranking):
+        read = partial(reorder.reranker.evidence.read, item_vectors=reorder.item_vectors)
+        opinions = VectorCache(read, most=settings.cached_vectors)
+    return replace(service, encode=cache, opinions=opinions)
 
 
 def choose(service: Service, folder: Path, settings: TowerSettings) -> Runtime:

@@ -181,7 +181,7 @@ class RecommendAnswer(AnswerModel):
     """What of the request could not be used, and why."""
     timings_ms: dict[str, float]
     """How long each stage took, each without the others, and the total, for all requests answered together with this
-    one. `encode` is the user tower, `rank` the prior."""
+    one. `encode` is the user towers, `rank` the prior or the reranker."""
 
 
 class RecommendBatchAnswer(AnswerModel):

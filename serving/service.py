@@ -19,7 +19,8 @@ from recsys.bundle import Bundle
 from recsys.embed import embed_histories
 from recsys.histories import Histories, stacked
 from recsys.interest_classifier import InterestForecast
-from recsys.recommend import Ranking, Recommender, Search
+from recsys.recommend import Ranking, Recommender, Reorder, Search
+from recsys.rerank import Reranking
 from recsys.text_interests import TextInterests
 from serving.choice import Choice, choose
 from serving.live_items import LiveItems
@@ -73,6 +74,8 @@ class Service:
     """The kind of event that happens most often."""
     versions: dict[str, str]
     metrics: dict[str, Any] | None
+    opinions: Callable[[Histories], Tensor] | None = None
+    """What towers say of B histories for the reranker, (B, V, D) of `Evidence.read`; None has them asked each time."""
     forecast: InterestForecast | None = None
     """What users are expected to turn to; None where the bundle has no interest classifier."""
     text_interests: TextInterests | None = None
@@ -151,8 +154,10 @@ class Service:
             UnavailableError: Something of it cannot be read; what could is taken in.
         """
         changed = self.items.catch_up()
-        if changed and isinstance(self.encode, VectorCache):
-            self.encode.clear()  # it knows histories by their items' numbers, and one of those means another vector now
+        if changed:
+            for cache in (self.encode, self.opinions):
+                if isinstance(cache, VectorCache):
+                    cache.clear()  # it knows histories by their items' numbers, and one means another vector now
 
     def describe(self) -> ModelDescription:
         """What is being served, and how good it was found to be."""
@@ -224,10 +229,13 @@ class Service:
         if not asked:
             return []
         histories = [question.histories(self.bundle) for question, _ in asked]
+        bring_items = [question.brings_items for question, _ in asked]
         with watch.stage("encode"):
-            users = self._encode(histories, [question.brings_items for question, _ in asked])
+            users = self._encode(histories, bring_items)
         recommender = replace(
-            self.recommender, search=watch.timed("search", self._search([q.filters for q, _ in asked]))
+            self.recommender,
+            search=watch.timed("search", self._search([q.filters for q, _ in asked])),
+            reorder=self.recommender.reorder if any(bring_items) else self._remembering(watch),
         )
         rankings = recommender.rank(
             users,
@@ -253,6 +261,13 @@ class Service:
 
     def _encode_afresh(self, histories: Histories) -> Tensor:
         return embed_histories(self.bundle.model, self.items.vectors, histories)
+
+    def _remembering(self, watch: Stopwatch) -> Reorder | None:
+        """What reorders, by opinions that need not be formed anew where the history is as it was."""
+        reorder = self.recommender.reorder
+        if self.opinions is None or not isinstance(reorder, Reranking):
+            return reorder
+        return replace(reorder, read=watch.timed("encode", self.opinions))
 
     def _search(self, filters: Sequence[Filter | None]) -> Search:
         if not any(filters):

@@ -1,9 +1,9 @@
 """User vectors that were computed before: the same history asked again costs a look-up.
 
-The key is a digest of all that the user tower reads, so a hit is always the vector the tower would give. Where the
-instant of the request is read too, that instant is part of the key.
+The key is a digest of all that user towers read, so a hit is always what they would give. Where the instant of the
+request is read too, that instant is part of the key.
 
-B histories, H events, D width.
+B histories, H events, V vectors of one history, D width.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from recsys.histories import Histories
 from serving.drift import QueryDrift
 
 Encode = Callable[[Histories], Tensor]
-"""B histories → (B, D) user vectors."""
+"""B histories → (B, D) user vectors, or (B, V, D)."""
 
 
 class VectorCache:

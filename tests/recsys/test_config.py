@@ -35,6 +35,7 @@ def test_every_key_survives_with_another_value(tmp_path):
         "train.device": "cpu",
         "split.kind": "temporal",
         "split.targets": "all",
+        "rerank.second_width": 80,
     }
     tree = Config().model_dump()
     changed = {
@@ -125,9 +126,11 @@ def test_a_wrong_override_names_the_key_and_the_remedy(tmp_path, override, messa
 @pytest.mark.parametrize(
     ("has_clock", "repeat_share", "num_items", "num_interactions", "settled"),
     [
-        (True, 0.0, 20_000, 64_000, ("temporal", "full", True, 1000, 20)),
-        (True, 0.01, 20_001, 10**9, ("temporal", "sampled", False, 4096, 3)),
-        (False, 0.0099, 5, 10, ("leave-one-out", "full", True, 256, 20)),
+        (True, 0.0, 20_000, 64_000, ("temporal", "full", True, 1000, 20, 128)),
+        (True, 0.01, 20_001, 10**9, ("temporal", "sampled", False, 4096, 3, 256)),
+        (False, 0.0099, 5, 499_999, ("leave-one-out", "full", True, 4096, 20, 128)),
+        (False, 0.0099, 5, 500_000, ("leave-one-out", "full", True, 4096, 20, 256)),
+        (False, 0.0099, 5, 10, ("leave-one-out", "full", True, 256, 20, 128)),
     ],
 )
 def test_what_the_data_settles(has_clock, repeat_share, num_items, num_interactions, settled):
@@ -135,7 +138,7 @@ def test_what_the_data_settles(has_clock, repeat_share, num_items, num_interacti
     config = settle(Config(), has_clock=has_clock, repeat_share=repeat_share, **sizes)
     train = config.train
     found = (config.split.kind, train.loss, train.exclude_seen, train.batch_events, train.epochs)
-    assert found == settled
+    assert (*found, config.rerank.second_width) == settled
     tower = config.user_tower
     assert [tower.gaps, tower.ages, tower.calendar, tower.request_time] == [has_clock] * 4
     again = settle(config, has_clock=has_clock, repeat_share=0.5, num_items=10**6, num_interactions=10**6)
@@ -151,10 +154,30 @@ def test_what_the_user_said_stays():
             "train.epochs=7",
             "split.kind=leave-one-out",
             "user_tower.ages=false",
+            "rerank.second_width=64",
         ]
     )
     config = settle(said, has_clock=True, repeat_share=0.0, num_items=10, num_interactions=10)
     assert config == said
+
+
+def test_second_towers_are_as_wide_as_the_first_or_wider():
+    sizes = {"has_clock": False, "repeat_share": 0.0, "num_items": 10, "num_interactions": 10**6}
+    for width, second in ((64, 256), (512, 512)):
+        assert settle(Config(width=width), **sizes).rerank.second_width == second
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        (["width=130"], r"config, width: 130 is no multiple of 8, twice user_tower\.heads\. Write --set width=128,"),
+        (["width=12", "user_tower.heads=12"], r"12 is no multiple of 24, .*--set width=24,"),
+        (["rerank.second_width=250"], r"rerank\.second_width: 250 is no .*--set rerank\.second_width=248,"),
+    ],
+)
+def test_a_width_that_heads_do_not_divide_is_refused_before_anything_is_learnt(knobs, message):
+    with pytest.raises(InputError, match=message):
+        settle(read_config(overrides=knobs), has_clock=True, repeat_share=0.0, num_items=10, num_interactions=10)
 
 
 def test_a_temporal_split_without_a_clock_is_refused():

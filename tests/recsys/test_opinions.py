@@ -143,17 +143,21 @@ def test_lately_is_what_a_tower_makes_of_the_newest_events_alone(chained, eviden
     rows[2, LATELY + 1 :] = 0  # one more
     candidates, first = torch.arange(1, 9).expand(3, -1), torch.rand(3, 8)
     histories = hourly(rows)
-    found = Opinions(chained.model.user_tower, second).of(evidence.names, first, candidates, histories, items)
+    opinions = Opinions(chained.model.user_tower, second)
+
+    def judged(first, candidates, histories):
+        return opinions.of(opinions.read(evidence.names, histories, items), first, candidates, items)
+
+    found = judged(first, candidates, histories)
     assert torch.equal(found["fit_lately"][1], first[1])
     assert torch.equal(found["fit_again_lately"][1], found["fit_again"][1])
     for row, length in ((0, LATELY + 5), (2, LATELY + 1)):
         newest = hourly(rows[row : row + 1, length - LATELY : length])
         newest = replace(newest, occurred_at=newest.occurred_at + (length - LATELY) * 3600)
         newest = replace(newest, asked_at=newest.occurred_at)
-        alone = Opinions(chained.model.user_tower, second)
-        users = read_histories(alone.user_tower, items, newest)
+        users = read_histories(opinions.user_tower, items, newest)
         assert torch.allclose(found["fit_lately"][row], (items[1:9] @ users[0]), atol=1e-5)
-        again = alone.of(evidence.names, first[:1], candidates[:1], newest, items)["fit_again"]
+        again = judged(first[:1], candidates[:1], newest)["fit_again"]
         assert torch.allclose(found["fit_again_lately"][row], again[0], atol=1e-5)
         assert not torch.allclose(found["fit_again_lately"][row], found["fit_again"][row], atol=1e-3)
 
@@ -162,17 +166,31 @@ def test_nobody_is_read_from_nothing(chained, evidence):
     nothing = hourly(torch.zeros(2, 3, dtype=torch.int64))
     assert not read_histories(chained.second_tower.user_tower, chained.second_tower.item_vectors, nothing).any()
     first = torch.rand(2, 4)
-    found = chained.second_tower.cosines(first, torch.arange(1, 5).expand(2, -1), nothing)
-    assert torch.equal(found, first)
+    opinions, items = Opinions(chained.model.user_tower, chained.second_tower), torch.from_numpy(chained.item_vectors)
+    found = opinions.of(opinions.read(opinions.names, nothing, items), first, torch.arange(1, 5).expand(2, -1), items)
+    assert all(torch.equal(opinion, first) for opinion in found.values())
+
+
+def test_what_was_read_before_is_not_read_again(chained, evidence):
+    """Candidates come and go; what is read of the user stays."""
+    items, histories = torch.from_numpy(chained.item_vectors), asked(chained)
+    candidates, first = torch.arange(1, 9).expand(40, -1), torch.rand(40, 8)
+    users = evidence.read(histories, items)
+    given = evidence.measure(first, candidates, histories, items, users=users)
+    assert torch.equal(given, evidence.measure(first, candidates, histories, items))
+    other = evidence.measure(first, candidates, histories, items, users=users.flip(0))
+    differs = (given - other).abs().amax((0, 1)) > 1e-3
+    assert {name for name, one in zip(evidence.names, differs, strict=True) if one} == {"fit_again", "fit_again_lately"}
+    assert not evidence.without(["second towers"]).read(histories, items).any()  # nobody asked
 
 
 def test_there_and_back(chained, tmp_path):
     fingerprint = save_bundle(chained, tmp_path / "again")
     again = load_bundle(tmp_path / "again")
     assert again.fingerprint == fingerprint == chained.fingerprint
-    candidates, first = torch.arange(1, 9).expand(40, -1), torch.zeros(40, 8)
-    one, other = (bundle.second_tower.cosines(first, candidates, asked(chained)) for bundle in (chained, again))
-    assert torch.equal(one, other)
+    one, other = (bundle.second_tower for bundle in (chained, again))
+    assert torch.equal(one.read(asked(chained)), other.read(asked(chained)))
+    assert torch.equal(one.item_vectors, other.item_vectors)
     assert again.reranker.evidence.opinions.second is again.second_tower
     assert save_bundle(replace(chained, second_tower=None), tmp_path / "without") != fingerprint
 

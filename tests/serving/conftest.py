@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch.nn import functional as F
 
 from recsys.bundle import load_bundle, save_bundle, write_manifest
 from recsys.calibration import Platt
@@ -18,8 +19,10 @@ from recsys.intents import Intents
 from recsys.interactions import read_interactions
 from recsys.interests import bundle_taxonomy
 from recsys.listwise import ListwiseNets
+from recsys.opinions import Opinions, SecondTower, second_config
 from recsys.rerank import Reranker
 from recsys.run import bundle_split, run_training
+from recsys.towers import UserTower, value_edges
 from serving.index_commands import build_index
 from serving.opening import open_service
 
@@ -83,10 +86,18 @@ def shop_without_clock(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def intent_shop(shop, tmp_path_factory):
-    """The shop with a reranker and heads that nobody has taught: every kind of evidence counts in them."""
+    """The shop with a reranker, heads and second towers that nobody has taught: all the evidence counts in them."""
     bundle, chance = load_bundle(shop), torch.Generator().manual_seed(0)
     train = bundle_split(bundle).train
-    evidence = Evidence.of(train, bundle_taxonomy(bundle), bundle.prior, returns=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tower = UserTower(
+            second_config(bundle.config), num_events=len(train.event_names), value_edges=value_edges(train.value)
+        ).eval()
+        vectors = F.normalize(torch.randn(bundle.item_vectors.shape), dim=1)
+    second_tower = SecondTower(tower, vectors.index_fill(0, torch.tensor([0]), 0.0))
+    opinions = Opinions(bundle.model.user_tower, second_tower)
+    evidence = Evidence.of(train, bundle_taxonomy(bundle), bundle.prior, returns=False, opinions=opinions)
     events = EventEvidence.of(train, ("view", "buy"), evidence.interests, request_time=True)
 
     def nets(kinds):
@@ -98,7 +109,7 @@ def intent_shop(shop, tmp_path_factory):
     heads = Intents(events, nets(events.num_shares + 2 + told), sharpness=1.0, named=0.9)
     reranker = Reranker(evidence, nets(told), Platt(1.0, 0.0), heads)
     folder = tmp_path_factory.mktemp("intents") / "bundle"
-    save_bundle(replace(bundle, reranker=reranker), folder)
+    save_bundle(replace(bundle, reranker=reranker, second_tower=second_tower), folder)
     build_index(load_bundle(folder), folder)
     write_manifest(folder)
     return folder
