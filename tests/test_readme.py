@@ -14,6 +14,7 @@ from benchmarks.accuracy.tables import (
     evidence_table,
     put,
     read_results,
+    scoring_table,
     seeds_table,
 )
 
@@ -50,6 +51,14 @@ def test_what_the_reranker_gains_over_seeds_is_what_was_measured(readme):
     text = (ROOT / readme).read_text(encoding="utf-8")
     assert "<!-- seeds -->" in text
     assert put(text, "seeds", seeds_table(read_results(RESULTS, "seeds"))) == text
+
+
+@pytest.mark.parametrize("readme", READMES, ids=str)
+def test_what_scoring_costs_is_what_was_measured(readme):
+    bundles = json.loads((RESULTS / "scoring.json").read_text(encoding="utf-8"))["bundles"]
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    assert "<!-- scoring -->" in text
+    assert put(text, "scoring", scoring_table(bundles)) == text
 
 
 def test_gains_are_reranked_over_towers():

@@ -41,6 +41,8 @@ def write_tables(results: Path) -> None:
         tables["evidence"] = evidence_table(evidence)
     if seeds := read_results(results, "seeds"):
         tables["seeds"] = seeds_table(seeds)
+    if (path := results / "scoring.json").exists():
+        tables["scoring"] = scoring_table(json.loads(path.read_text(encoding="utf-8"))["bundles"])
     for readme in READMES:
         text = readme.read_text(encoding="utf-8")
         for name, table in tables.items():
@@ -137,4 +139,14 @@ def evidence_table(results: dict[str, dict[str, Any]]) -> str:
             figures = (judged.get(group, {}).get("ndcg@10") for group in ("all", "drift high"))
             told += ["" if figure is None else f"{figure:.4f}" for figure in figures]
         lines.append(f"| {LABELS.get(variant, variant)} | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
+def scoring_table(bundles: dict[str, dict[str, Any]]) -> str:
+    """A row per bundle and length of history: milliseconds of one core for each stage."""
+    stages = list(next(iter(next(iter(bundles.values()))["milliseconds"].values())))
+    lines = [f"| ms of a core | events of history | {' | '.join(stages)} |", "|---" * (2 + len(stages)) + "|"]
+    for name, found in bundles.items():
+        for length, taken in found["milliseconds"].items():
+            lines.append(f"| {name} | {length} | {' | '.join(f'{taken[stage]:.2f}' for stage in stages)} |")
     return "\n".join(lines)
