@@ -69,10 +69,9 @@ class VectorCache:
     def _fresh(self, histories: Histories, rows: list[int], digests: list[bytes]) -> dict[bytes, Tensor]:
         if not rows:
             return {}
-        some = torch.tensor(rows)
-        asked = Histories(**{field.name: getattr(histories, field.name)[some] for field in fields(Histories)})
+        found = self._encode(histories[torch.tensor(rows)])
         # A clone each: a view would keep the whole batch alive.
-        return {digests[row]: vector.clone() for row, vector in zip(rows, self._encode(asked), strict=True)}
+        return {digests[row]: vector.clone() for row, vector in zip(rows, found, strict=True)}
 
     def _used(self, digest: bytes) -> Tensor:
         self._kept.move_to_end(digest)
