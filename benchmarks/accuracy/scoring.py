@@ -42,7 +42,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     found = {
-        "bundles": {folder.name: measured(load_bundle(folder)) for folder in given.bundle},
+        "bundles": {str(folder): measured(load_bundle(folder)) for folder in given.bundle},
         "machine": describe_machine(),
         "command": " ".join(["python -m benchmarks.accuracy.scoring", *sys.argv[1:]]),
     }

@@ -71,8 +71,13 @@ def run_seed(job: Job, seed: int) -> dict[str, Any]:
     interactions, catalogue = read_tables(job.interactions, job.items, job.columns, job.item_columns)
     config = read_config(overrides=[*job.overrides, f"seed={seed}"])
     began = time.monotonic()
-    run_training(interactions, catalogue, config, folder)
-    return _judge(job, seed, folder, {"train_seconds": round(time.monotonic() - began, 1)})
+    training = run_training(interactions, catalogue, config, folder).training
+    epochs = [*training["curve"], *training.get("second_curve", [])]
+    cost = {
+        "train_seconds": round(time.monotonic() - began, 1),
+        "epoch_seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),  # of those before a stop as well
+    }
+    return _judge(job, seed, folder, cost)
 
 
 def rerank_anew(job: Job, seed: int) -> None:
