@@ -23,8 +23,8 @@ from recsys.taxonomy import Taxonomy
 
 FILE = "interest_classifier.safetensors"
 VERB = "interests train"
-LAYOUT = 2
-"""The number of the file's format; 1 was a head of one hidden layer."""
+LAYOUT = 3
+"""The number of the file's format; 1 was a head of one hidden layer, 2 knew nothing of single items."""
 CALIBRATION = ("slope", "offset", "threshold")
 
 
@@ -146,7 +146,7 @@ def load_classifier(folder: Path, *, fingerprint: str) -> InterestClassifier | N
     tensors, facts = found
     config = HeadConfig(**facts["head"])
     head = InterestHead(
-        features=len(tensors["head.mean"]),
+        features=len(tensors["head.mean"]) - 1,
         width=tensors["head.user.weight"].shape[1],
         interests=len(facts["interests"]),
         hidden=config.hidden,

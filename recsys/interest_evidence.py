@@ -14,7 +14,7 @@ from torch import Tensor
 from recsys.bundle import Bundle
 from recsys.embed import embed_cases
 from recsys.interactions import Interactions
-from recsys.interest_features import Trend, interest_features
+from recsys.interest_features import Trend, habits, interest_features
 from recsys.interest_head import Evidence
 from recsys.interest_pasts import Ints, Pasts
 from recsys.split import Cases
@@ -84,7 +84,7 @@ class EvidenceReader:
             requested_at: Unix seconds.
             user_vector: ``(1, D)`` as of the request.
         """
-        pasts = Pasts.of_history(mass, history.occurred_at, requested_at, horizon_s=self.horizon_s)
+        pasts = Pasts.of_history(mass, history, requested_at, horizon_s=self.horizon_s)
         known = history.item_idx[history.item_idx < len(self.bundle.item_vectors)]
         asked = None if history.occurred_at is None else np.array([requested_at])
         return self._evidence(pasts, asked, user_vector, np.zeros(len(known), np.int64), known)
@@ -94,7 +94,8 @@ class EvidenceReader:
     ) -> Evidence:
         counted = torch.from_numpy(interest_features(pasts, self.trend, requested_at))
         implied = torch.from_numpy(self._implied(users, owner, seen))
-        return Evidence(torch.cat([counted, implied[:, :, None]], dim=2).half(), users)
+        held = torch.from_numpy(habits(pasts, self.trend.usual))
+        return Evidence(torch.cat([counted, implied[:, :, None]], dim=2).half(), held, users)
 
     def _implied(self, users: Tensor, owner: Ints, seen: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:  # (Q, C)
         """The logarithm of the chance that the next item is of each interest, as the towers have learnt to see it."""

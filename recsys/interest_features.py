@@ -1,4 +1,4 @@
-"""The numbers by which the classifier judges an interest: how often, how lately, in what rhythm, and what is usual.
+"""The numbers by which the classifier judges an interest: how often, how lately, in what rhythm, of which items.
 
 Q cases, C interests, F features, G grid points.
 """
@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from recsys.interactions import Interactions
 from recsys.interest_pasts import Floats, Ints, Pasts
+from recsys.interest_repeats import MOMENT, repeats
 from recsys.taxonomy import Taxonomy
 
 EVENT_HALF_LIVES = (1.0, 4.0, 16.0, 64.0, np.inf)
 TIME_HALF_LIVES = (0.25, 1.0, 4.0, 16.0)
 """In horizons."""
 VISIT_HALF_LIVES = (1.0, 4.0, 16.0, np.inf)
+HABIT_HALF_LIFE = 16.0
 USUAL_VISITS = 4.0
 """The half-life, in visits, of how many events a user's visit has."""
 PRIOR_EVENTS = 1.0
@@ -31,8 +33,6 @@ NEVER = 1e4
 """Horizons, or events, since an interest that was never met."""
 SELDOM = 3e-4
 """Visits per horizon with an interest that was never met."""
-MOMENT = 0.5
-"""Horizons that are added to times before they are divided: what just happened is not infinitely lately."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +91,18 @@ def interest_features(pasts: Pasts, trend: Trend, requested_at: Ints | None) -> 
     events_ago, ago = pasts.newest_of_each(pasts.events_ago), pasts.newest_of_each(pasts.age)
     columns += [np.isfinite(ago), np.log1p(np.minimum(events_ago, NEVER)), np.log1p(np.minimum(ago, NEVER))]
     columns += rhythm(pasts, visits)
+    columns += repeats(pasts)
     columns += [case[:, None] for case in _of_the_case(pasts, visits)]
     columns += [np.log((trend.lately(requested_at, cases=pasts.cases) + RAREST) / (usual + RAREST))]
     features = np.empty((pasts.cases, len(usual), len(columns)), np.float32)
     for number, column in enumerate(columns):
         features[:, :, number] = column
     return features
+
+
+def habits(pasts: Pasts, usual: Floats) -> npt.NDArray[np.float32]:
+    """(Q, C) the logarithm of the share of a user's visits that had each interest, older ones less."""
+    return _log_shares(pasts.visits().counted_by_events(HABIT_HALF_LIFE), usual).astype(np.float32)
 
 
 def _log_shares(counts: tuple[Floats, Floats], usual: Floats) -> Floats:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys.interest_company import Company
 from recsys.progress import progress_of
 
 CASES_AT_ONCE = 256
-COMPANY_DROPOUT = 0.5
 OWN_RATE, OWN_DECAY = 0.1, 0.3
 """Learning rate, as a part of the others', and weight decay of weights that one interest has for itself: each is learnt
 from that interest's own few cases."""
@@ -37,27 +37,29 @@ class Evidence:
 
     features: Tensor
     """(Q, C, F) in half precision: there are many."""
+    habits: Tensor
+    """(Q, C) the logarithm of how often the user's visits had each interest."""
     user_vectors: Tensor
     """(Q, D) unit rows of the user tower as of the request."""
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        """Both."""
-        return self.features, self.user_vectors
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All of them."""
+        return self.features, self.habits, self.user_vectors
 
     def __len__(self) -> int:
         return len(self.features)
 
     def __getitem__(self, rows: Tensor | slice) -> "Evidence":
-        return Evidence(self.features[rows], self.user_vectors[rows])
+        return Evidence(*(each[rows] for each in self.tensors))
 
 
 class InterestHead(nn.Module):
     """One judgement of the features for all interests, bent by which interest it is and by who the user is.
 
-    Four parts add up to a logit: a straight one, which finds the best of the counts; a bent one, two hidden layers that
-    all interests share; what the straight parts of all interests say of each, for who holds these holds that; and what
-    the user vector says of each by itself. All of them start at zero, and the bias at how usual each interest is.
+    Three parts add up to a logit: a straight one, which finds the best of the counts; a bent one, two hidden layers
+    that all interests share; and what the user vector says of each by itself. All of them start at zero, and the bias
+    at how usual each interest is. What the user's other habits say of an interest is one feature more.
     """
 
     def __init__(self, *, features: int, width: int, interests: int, hidden: int, dropout: float) -> None:
@@ -65,9 +67,11 @@ class InterestHead(nn.Module):
         self.mean: Tensor
         self.spread: Tensor
         self.leaning: Tensor
+        features += 1  # what the others say
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
         self.register_buffer("leaning", torch.zeros(features))  # see `lean_on_best_count`
+        self.company = Company(interests)
         self.straight = nn.Linear(features, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(interests))
         self.first = nn.Linear(features, hidden)
@@ -75,24 +79,30 @@ class InterestHead(nn.Module):
         self.context = nn.Linear(width, hidden, bias=False)
         self.second = nn.Linear(hidden, hidden)
         self.bent = nn.Linear(hidden, 1, bias=False)
-        self.gathered = nn.Linear(interests, hidden)
-        self.company = nn.Linear(hidden, interests, bias=False)
         self.user = nn.Linear(width, interests, bias=False)
         self.dropout = nn.Dropout(dropout)
-        self.company_dropout = nn.Dropout(COMPANY_DROPOUT)
-        for grown in (self.straight, self.bent, self.company, self.user):
+        for grown in (self.straight, self.bent, self.user):
             nn.init.zeros_(grown.weight)
 
-    def forward(self, evidence: Evidence) -> Tensor:
-        """(Q, C) logits."""
-        features = (evidence.features.float() - self.mean) / self.spread
+    def forward(self, evidence: Evidence, company: Tensor | None = None) -> Tensor:
+        """(Q, C) logits.
+
+        Args:
+            evidence: Of Q cases.
+            company: ``(Q, C)`` what other habits say, where that is not to be read from the head's own weights.
+        """
+        features = (self.known(evidence, company) - self.mean) / self.spread
         user = self.dropout(evidence.user_vectors * math.sqrt(evidence.user_vectors.shape[-1]))  # entries of about 1
         straight = self.straight(features).squeeze(-1) + self.bias
         hidden = F.gelu(self.first(features) + self.interest + self.context(user)[:, None])  # (Q, C, hidden)
         bent = self.bent(F.gelu(self.second(hidden))).squeeze(-1)
-        company = self.company(self.company_dropout(F.gelu(self.gathered(straight))))
-        logits: Tensor = straight + bent + company + self.user(user) + features @ self.leaning
+        logits: Tensor = straight + bent + self.user(user) + features @ self.leaning
         return logits
+
+    def known(self, evidence: Evidence, company: Tensor | None = None) -> Tensor:
+        """(Q, C, F + 1) the features and, as the last of them, what other habits say."""
+        company = self.company(evidence.habits) if company is None else company
+        return torch.cat([evidence.features.float(), company[:, :, None]], dim=2)
 
     @torch.inference_mode()
     def logits(self, evidence: Evidence) -> npt.NDArray[np.float32]:
@@ -127,6 +137,7 @@ class HeadConfig:
 def fit_head(
     evidence: Evidence,
     labels: npt.NDArray[np.bool_],
+    users: npt.NDArray[np.integer],
     validation: Evidence,
     judge: Judge,
     config: HeadConfig,
@@ -140,6 +151,7 @@ def fit_head(
     Args:
         evidence: Of Q training cases.
         labels: ``(Q, C)``.
+        users: ``(Q,)`` whose case each is.
         validation: Cases that are not learnt from.
         judge: How good logits of theirs are.
         config: Knobs.
@@ -153,14 +165,14 @@ def fit_head(
     steps = max(config.passes * len(evidence) // batch, config.fewest_steps)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # initial weights and dropout draw from the global state
-        head = _untrained(evidence, targets, config)
+        head, company = _untrained(evidence, targets, users, config)
         optimizer, schedule = _descent(head, config, steps=steps)
         best, curve = deepcopy(head), [judge(head.logits(validation))]
         with progress_of("learning interests") as progress:
             for step in progress.track(range(1, steps + 1)):
                 rows = torch.randint(len(evidence), (batch,), generator=generator)
                 head.train()
-                loss = F.binary_cross_entropy_with_logits(head(evidence[rows]), targets[rows])
+                loss = F.binary_cross_entropy_with_logits(head(evidence[rows], company[rows]), targets[rows])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -175,8 +187,8 @@ def fit_head(
 def _descent(
     head: InterestHead, config: HeadConfig, *, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    own = [head.company.weight, head.user.weight]
-    shared = [weight for weight in head.parameters() if all(weight is not one for one in own)]
+    own = [head.user.weight]
+    shared = [weight for weight in head.parameters() if weight is not head.user.weight]
     rates = [config.learning_rate, config.learning_rate * OWN_RATE]
     groups = [
         {"params": shared, "lr": rates[0], "weight_decay": config.weight_decay},
@@ -205,8 +217,13 @@ def lean_on_best_count(head: InterestHead, validation: Evidence, judge: Judge) -
     return leaning_head
 
 
-def _untrained(evidence: Evidence, targets: Tensor, config: HeadConfig) -> InterestHead:
-    """A head that knows the scale of the features and how often each interest is turned to."""
+def _untrained(
+    evidence: Evidence, targets: Tensor, users: npt.NDArray[np.integer], config: HeadConfig
+) -> tuple[InterestHead, Tensor]:
+    """A head that knows the scale of the features, how often each interest is turned to and what others say of it.
+
+    The latter is also returned as it is to be learnt from, ``(Q, C)``: see `Company.fit`.
+    """
     _, interests, features = evidence.features.shape
     head = InterestHead(
         features=features,
@@ -215,9 +232,10 @@ def _untrained(evidence: Evidence, targets: Tensor, config: HeadConfig) -> Inter
         hidden=config.hidden,
         dropout=config.dropout,
     )
-    some = evidence[:: max(len(evidence) // SCALED_BY, 1)].features.float()
-    spread, mean = torch.std_mean(some, dim=(0, 1))
+    company = head.company.fit(evidence.habits, targets, users)
+    some = slice(None, None, max(len(evidence) // SCALED_BY, 1))
+    spread, mean = torch.std_mean(head.known(evidence[some], company[some]), dim=(0, 1))
     head.mean.copy_(mean)
     head.spread.copy_(spread.clamp(min=1e-3))
     head.bias.data.copy_(torch.logit((targets.sum(0) + 0.5) / (len(targets) + 1)))
-    return head
+    return head, company

@@ -16,7 +16,7 @@ from recsys.taxonomy import Taxonomy
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-MOST_EVENTS = 1_000
+MOST_EVENTS = 4_000
 """The newest of a history that are counted."""
 
 
@@ -34,6 +34,8 @@ class Pasts:
     """(R,) how long before the request, in horizons; where the next event is asked for, in events."""
     events: Floats
     """(R,) how many events a row stands for: one, or those of a visit."""
+    items: Ints | None
+    """(R,) of which item each is; None of visits, which may be of several."""
     cases: int
     """Q; a case may have no event at all."""
 
@@ -54,28 +56,30 @@ class Pasts:
         age = events_ago.astype(np.float64) + 1
         if horizon_s is not None and interactions.occurred_at is not None and cases.requested_at is not None:
             age = (cases.requested_at[owner] - interactions.occurred_at[rows]) / horizon_s
-        shares = taxonomy.shares[interactions.item_idx[rows]].astype(np.float64)
-        return cls(shares, owner, events_ago, age, np.ones(len(rows)), len(cases))
+        items = interactions.item_idx[rows].astype(np.int64)
+        shares = taxonomy.shares[items].astype(np.float64)
+        return cls(shares, owner, events_ago, age, np.ones(len(rows)), items, len(cases))
 
     @classmethod
     def of_history(
-        cls, mass: npt.NDArray[np.float32], occurred_at: Ints | None, requested_at: int, *, horizon_s: int | None
+        cls, mass: npt.NDArray[np.float32], history: Interactions, requested_at: int, *, horizon_s: int | None
     ) -> "Pasts":
         """One history, Q = 1.
 
         Args:
             mass: ``(H, C)`` what each event is of, oldest first: see `Taxonomy.shares_of`.
-            occurred_at: ``(H,)`` unix seconds; None where there is only an order.
+            history: These H events of one user.
             requested_at: Unix seconds; none of the events is newer.
             horizon_s: As for `of_cases`.
         """
         mass = mass[-MOST_EVENTS:]
         events_ago = np.arange(len(mass))[::-1].astype(np.int64)
         age = events_ago.astype(np.float64) + 1
-        if horizon_s is not None and occurred_at is not None:
-            age = (requested_at - occurred_at[-MOST_EVENTS:]) / horizon_s
+        if horizon_s is not None and history.occurred_at is not None:
+            age = (requested_at - history.occurred_at[-MOST_EVENTS:]) / horizon_s
         shares, owner = sparse.csr_matrix(mass.astype(np.float64)), np.zeros(len(mass), np.int64)
-        return cls(shares, owner, events_ago, age, np.ones(len(mass)), 1)
+        items = history.item_idx[-MOST_EVENTS:].astype(np.int64)
+        return cls(shares, owner, events_ago, age, np.ones(len(mass)), items, 1)
 
     def lengths(self) -> Ints:
         """(Q,) how many events each case has."""
@@ -111,7 +115,7 @@ class Pasts:
         owner = self.owner[new]
         newer = np.cumsum(np.bincount(owner, minlength=self.cases))[owner] - 1 - np.arange(visits)
         age = visit_age[new].astype(np.float64) + 1
-        return Pasts(shares, owner, newer, age, np.bincount(number).astype(np.float64), self.cases)
+        return Pasts(shares, owner, newer, age, np.bincount(number).astype(np.float64), None, self.cases)
 
     def newest_of_each(self, places: npt.NDArray[np.generic]) -> Floats:
         """(Q, C) the least of ``(R,)`` places among the events of each interest; infinite where there is none."""

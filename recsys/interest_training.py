@@ -72,7 +72,7 @@ def train_interest_classifier(
         return mean_average_precision(logits, wanted)
 
     labels = labels_of(cases.train, bundle.interactions, taxonomy)
-    head, curve = fit_head(reader.of_cases(cases.train), labels, validation, judge, config)
+    head, curve = fit_head(reader.of_cases(cases.train), labels, cases.train.user_idx, validation, judge, config)
     head = lean_on_best_count(head, validation, judge)
     classifier = InterestClassifier(
         names=taxonomy.names,

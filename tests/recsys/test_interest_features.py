@@ -97,7 +97,8 @@ def test_several_cases_are_counted_as_each_by_itself():
 
 
 def test_a_history_that_is_given_counts_as_a_case_of_the_table(pasts):
-    given = Pasts.of_history(FILMS.shares_of(TABLE.item_idx[2:6]), TABLE.occurred_at[2:6], 41, horizon_s=HORIZON_S)
+    history = interactions([(item, at) for item, at in zip(TABLE.item_idx[2:6], TABLE.occurred_at[2:6], strict=True)])
+    given = Pasts.of_history(FILMS.shares_of(history.item_idx), history, 41, horizon_s=HORIZON_S)
     trend = Trend.of(TABLE, FILMS, np.array([0.6, 0.4]), horizon_s=HORIZON_S)
     asked = np.array([41])
     np.testing.assert_allclose(interest_features(given, trend, asked), interest_features(pasts, trend, asked))
@@ -129,7 +130,8 @@ def test_the_trend_is_that_of_the_steps_before_by_hand():
 
 def test_an_empty_history_and_a_table_without_a_clock_have_numbers():
     usual = np.array([0.5, 0.5])
-    empty = Pasts(sparse.csr_matrix((0, 2)), *(np.zeros(0, np.int64),) * 2, np.zeros(0), np.zeros(0), 1)
+    none, nothing = np.zeros(0, np.int64), np.zeros(0)
+    empty = Pasts(sparse.csr_matrix((0, 2)), none, none, nothing, nothing, none, 1)
     trend = Trend.of(replace(TABLE, occurred_at=None), FILMS, usual, horizon_s=None)
     assert np.isfinite(interest_features(empty, trend, None)).all()
     ordered = replace(TABLE, occurred_at=None)
