@@ -120,7 +120,8 @@ def summarise(job: Job, seeds: Sequence[int], peers: Mapping[str, Peer] | None =
     peers = peers or {}
     runs = [run_seed(job, seed) for seed in seeds]
     names = list(dict.fromkeys(name for run in runs for name in run["recommenders"]))
-    gains = {name: _gains(job, name, seeds) for name in names}  # name → (S, Q) of NDCG@10
+    folders = [job.folder / f"{job.name}-seed{seed}" for seed in seeds]
+    gains = {name: case_gains(folders, name) for name in names}  # name → (S, Q) of NDCG@10
     gains |= {name: peer.figures["ndcg@10"][None] for name, peer in peers.items()}
     users = np.arange(gains[OURS[0]].shape[1])
     recommenders = {}
@@ -182,7 +183,7 @@ def job_peers(job: Job, names: Sequence[str], *, minutes: float) -> dict[str, Pe
     split = make_split(interactions, settle_split(config.split, has_clock=interactions.occurred_at is not None))
     request_time = job.protocol.request_time
     found = run_peers(split, catalogue, names, job.folder / "peers", request_time=request_time, minutes=minutes)
-    # A case per user: in the order of their names, as `_gains` has them.
+    # A case per user: in the order of their names, as `case_gains` has them.
     by_name = np.argsort(np.array(interactions.user_ids)[split.test.user_idx], kind="stable")
     return {
         RENAMED.get(name, name): Peer(
@@ -199,11 +200,10 @@ def _figures(run: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _gains(job: Job, recommender: str, seeds: Sequence[int]) -> npt.NDArray[np.float64]:
-    """NDCG@10 of every case under every seed, recomputed from what the runs left: (S, Q), by user_id."""
+def case_gains(folders: Sequence[Path], recommender: str) -> npt.NDArray[np.float64]:
+    """NDCG@10 of every case under every seed, recomputed from what the S runs left: (S, Q), by user_id."""
     rows = []
-    for seed in seeds:
-        folder = job.folder / f"{job.name}-seed{seed}"
+    for folder in folders:
         rankings = pl.scan_parquet(folder / "rankings.parquet")
         if recommender == RERANKED and rankings.filter(pl.col("recommender") == RERANKED).limit(1).collect().is_empty():
             recommender = BLENDED  # it did not pay and was left out
