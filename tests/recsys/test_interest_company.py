@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from recsys import interest_company
 from recsys.interest_company import FOLDS, STRENGTH, Company
 
 
@@ -48,3 +49,19 @@ def test_one_user_or_an_interest_that_is_always_wanted_gives_numbers():
     said = company.fit(habits, labels, np.zeros(20, np.int64))
     assert torch.equal(said, torch.zeros(20, 4))  # nobody else is there to learn from
     assert torch.isfinite(company(habits)).all()
+
+
+def test_of_very_many_interests_the_most_wanted_are_compared(monkeypatch):
+    """With three of four compared the others are told as if the fourth, which is wanted least, were not there."""
+    habits, users = habits_of(200), np.arange(200)
+    labels = (habits[:, [2, 3, 0, 1]] + torch.tensor([0.0, -2.0, 0.0, 0.0]) > 0.3).float()
+    monkeypatch.setattr(interest_company, "MOST_COMPARED", 3)
+    few, alone = Company(4), Company(3)
+    said, among = few.fit(habits, labels, users), [0, 2, 3]
+    expected = alone.fit(habits[:, among], labels[:, among], users)
+    torch.testing.assert_close(said[:, among], expected)
+    torch.testing.assert_close(few(habits)[:, among], alone(habits[:, among]))
+    assert not said[:, 1].any()
+    loaded = Company(4)
+    loaded.load_state_dict(few.state_dict())
+    assert torch.equal(loaded(habits), few(habits))
